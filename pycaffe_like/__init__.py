@@ -1,0 +1,1 @@
+"""Caffe, reborn: nets and solvers declared in prototxt, planned ahead, run by C++ layers."""

@@ -1,0 +1,40 @@
+"""Loads the build of the C++ core that fits this machine's instruction set, and stands in for it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from .errors import DeviceError
+
+_NEEDED = {
+    "avx512": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"},
+    "avx2": {"avx2", "fma", "bmi2", "f16c"},
+}
+
+
+def _cpu_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def _load() -> object:
+    flags = _cpu_flags()
+    for isa, needed in _NEEDED.items():
+        if not needed <= flags:
+            continue
+        try:
+            return importlib.import_module(f"pycaffe_like._core_{isa}")
+        except ModuleNotFoundError:
+            continue  # this build leaves that instruction set out
+    if not _NEEDED["avx2"] <= flags:
+        raise DeviceError(
+            "this processor lacks the AVX2 instruction set", hint="pycaffe-like needs an x86-64 processor with AVX2 and FMA"
+        )
+    raise DeviceError("the C++ core is not built for this processor", hint="build it with: pip install .")
+
+
+sys.modules[__name__] = _load()  # type: ignore[assignment]

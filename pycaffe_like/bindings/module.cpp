@@ -1,0 +1,6 @@
+// The extension module: every other file of this folder adds its part.
+#include <pybind11/pybind11.h>
+
+PYBIND11_MODULE(CAFFE_MODULE, m) {
+  m.doc() = "C++ core: blobs, layers, the executor, batch transforms and solver updates.";
+}

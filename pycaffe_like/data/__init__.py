@@ -1,0 +1,1 @@
+"""Records, databases and the batches made from them."""

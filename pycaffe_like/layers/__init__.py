@@ -1,0 +1,1 @@
+"""One module a layer type: what its prototxt parameters mean. The folder is walked; there is no list."""

@@ -1,0 +1,1 @@
+"""The `caffe` command and its subcommands, one module each."""
