@@ -50,15 +50,15 @@ class Positions:
                 here = here[step] if isinstance(step, int) else here.fields[step]  # type: ignore[index]
             except (KeyError, IndexError, AttributeError, TypeError):
                 return offset if nearest else -1
-            known = _offset(here)
+            known = first_offset(here)
             offset = known if known >= 0 or not nearest else offset
         return offset
 
 
-def _offset(entry: Any) -> int:
+def first_offset(entry: Any) -> int:
     """Offset of an entry of `Positions.fields`; a list stands where its first entry does."""
     if isinstance(entry, list):
-        return _offset(entry[0]) if entry else -1
+        return first_offset(entry[0]) if entry else -1
     return entry.offset if isinstance(entry, Positions) else int(entry)
 
 
@@ -268,7 +268,8 @@ class _Field:
     read: Callable[[str], Any] | None
 
 
-def _is_repeated(descriptor: FieldDescriptor) -> bool:
+def is_repeated(descriptor: FieldDescriptor) -> bool:
+    """Tell whether a field may have several values."""
     if hasattr(type(descriptor), "is_repeated"):  # newer protobuf warns about `label`
         return bool(descriptor.is_repeated)
     return bool(descriptor.label == FieldDescriptor.LABEL_REPEATED)  # type: ignore[attr-defined]
@@ -283,7 +284,7 @@ def _fields(message: Descriptor) -> dict[str, _Field]:
             read = _enum_reader(descriptor.enum_type)
         table[descriptor.name] = _Field(
             name=descriptor.name,
-            repeated=_is_repeated(descriptor),
+            repeated=is_repeated(descriptor),
             message=descriptor.message_type,
             is_string=descriptor.cpp_type == FieldDescriptor.CPPTYPE_STRING,
             is_bytes=descriptor.type == FieldDescriptor.TYPE_BYTES,
@@ -361,7 +362,7 @@ class _Parser:
     def parse_field(self, field: _Field, message: Any, positions: Positions, depth: int) -> None:
         start, name = self.start, field.name
         if not field.repeated and name in positions.fields:
-            first = self.source.position(_offset(positions.fields[name]))
+            first = self.source.position(first_offset(positions.fields[name]))
             hint = f"first given at line {first.line}; keep one of them" if first else None
             self.fail(f"{name} is given twice in {message.DESCRIPTOR.name}", hint=hint)
         self.advance()
