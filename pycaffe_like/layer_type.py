@@ -168,9 +168,9 @@ class LayerType:
         return not (cls.loss and bottom == 1)
 
     @classmethod
-    def not_learned(cls) -> bool:
-        """Whether the solver must leave the learned blobs alone (statistics)."""
-        return False
+    def learned(cls, index: int) -> bool:
+        """Whether the solver learns blob `index`; statistics are not learned."""
+        return True
 
     @classmethod
     def allows_in_place(cls, layer: LayerDefinition) -> bool:
