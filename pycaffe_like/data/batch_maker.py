@@ -39,7 +39,9 @@ def aligned_batch(shape: tuple[int, int, int, int], layout: Layout) -> npt.NDArr
     start = -raw.ctypes.data % _ALIGNMENT_BYTES
     flat = raw[start : start + 4 * count].view(np.float32)
     n, c, h, w = shape
-    return flat.reshape(n, h, w, c).transpose(0, 3, 1, 2) if layout == "channels_last" else flat.reshape(shape)
+    return (
+        flat.reshape(n, h, w, c).transpose(0, 3, 1, 2) if layout == "channels_last" else flat.reshape(shape)
+    )
 
 
 class BadRecords:
@@ -62,7 +64,9 @@ class BadRecords:
                 return
             self._keys.add(key)
             bad, entries = len(self._keys), len(self._database)
-        log.warning("Skipping record: %s (%d of %d records skipped)", self._locate(key, problem), bad, entries)
+        log.warning(
+            "Skipping record: %s (%d of %d records skipped)", self._locate(key, problem), bad, entries
+        )
         if bad > _MOST_BAD * entries:
             raise DataError(
                 f"{bad} of the {entries} records of database {self._database.path} are bad, more than "
@@ -175,7 +179,11 @@ class BatchMaker:
             self._bad_records.report(key, problem)
             key, value = self._source.after(key)
             other = self._load([value])
-            images.items[i], images.sizes[i], images.labels[i] = other.items[0], other.sizes[0], other.labels[0]
+            images.items[i], images.sizes[i], images.labels[i] = (
+                other.items[0],
+                other.sizes[0],
+                other.labels[0],
+            )
             problem = other.problems.get(0)
         return self._output_shape(images, i)
 

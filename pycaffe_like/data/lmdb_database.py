@@ -55,8 +55,8 @@ class Database:
 
     Notes
     -----
-    LMDB allows one open environment a folder and process, so `open_database` hands out the same object for the
-    same folder while it is in use; it is closed with its last user.
+    LMDB allows one open environment a folder and process, so `open_database` hands out the same object for
+    the same folder while it is in use; it is closed with its last user.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,7 +158,7 @@ class Reader:
     Attributes
     ----------
     position : int
-        Counter of the record that `next` returns; it never wraps. A reader that starts there continues exactly.
+        Counter of the record that `next` returns; it never wraps. A reader that starts there goes on exactly.
     restarts : int
         How often the reader has begun again.
 
@@ -188,7 +188,7 @@ class Reader:
             LMDB found damage, or the number of records is not what the database says.
         """
         self._advance()
-        return bytes(self._cursor.key()), self._cursor.value()
+        return _copy_key(self._cursor)
 
     def skip(self, count: int) -> None:
         """Pass over records without reading them."""
@@ -200,7 +200,7 @@ class Reader:
         with self._transaction.cursor() as cursor:
             if not (cursor.set_key(key) and cursor.next()):
                 cursor.first()
-            return bytes(cursor.key()), cursor.value()
+            return _copy_key(cursor)
 
     def close(self) -> None:
         """End the reader; every value it returned becomes invalid."""
@@ -217,7 +217,9 @@ class Reader:
                 at_end = False
                 self.restarts += 1
         except lmdb.Error as error:
-            raise DataError(f"database {self.database.path} is damaged near record {self._place + 1}: {error}") from None
+            raise DataError(
+                f"database {self.database.path} is damaged near record {self._place + 1}: {error}"
+            ) from None
         if at_end or not found:
             held = "more" if at_end else f"only {self._place + 1}"
             raise DataError(
@@ -231,6 +233,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _copy_key(cursor: lmdb.Cursor) -> tuple[bytes, memoryview]:
+    return bytes(cursor.key()), memoryview(cursor.value())
 
 
 class DatabaseWriter:

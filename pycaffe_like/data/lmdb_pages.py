@@ -1,8 +1,8 @@
 """Is an LMDB file whole? Looked up in its two meta pages before LMDB maps the file.
 
-LMDB reads through a memory map and has no checksums: a page that lies behind the end of a truncated file kills
-the process with SIGBUS, which no `except` can catch. So the file is held against its own table of contents
-first. A file that is cut while it is mapped cannot be defended against.
+LMDB reads through a memory map and has no checksums: a page that lies behind the end of a truncated file
+kills the process with SIGBUS, which no `except` can catch. So the file is held against its own table of
+contents first. A file that is cut while it is mapped cannot be defended against.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Batches of a database, prepared ahead by background threads.
 
-Everything about a batch (its records, crops and mirrors) is a function of the counter of its first record. So a
-run resumes at the exact record, and any number of threads makes the same batches.
+Everything about a batch (its records, crops and mirrors) is a function of the counter of its first record. So
+a run resumes at the exact record, and any number of threads makes the same batches.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class DataLoader:
     threads : int, default 1
         More help when images have to be decoded.
     solver_rank, solver_count : int
-        With several solvers, each reads the records whose counter is its rank modulo their number. In TEST phase
-        leave the defaults: every solver reads all.
+        With several solvers, each reads the records whose counter is its rank modulo their number. In TEST
+        phase leave the defaults: every solver reads all.
 
     Attributes
     ----------

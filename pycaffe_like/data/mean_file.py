@@ -31,7 +31,9 @@ def read_mean(path: str) -> npt.NDArray[np.float32]:
         There is no such file, or it is not a mean image.
     """
     blob = _parse(path)
-    shape = list(blob.shape.dim) if blob.HasField("shape") else [blob.num, blob.channels, blob.height, blob.width]
+    shape = (
+        list(blob.shape.dim) if blob.HasField("shape") else [blob.num, blob.channels, blob.height, blob.width]
+    )
     values = np.asarray(blob.data or blob.double_data, dtype=np.float32)
     if len(shape) == 4 and shape[0] == 1:
         shape = shape[1:]
@@ -48,7 +50,9 @@ def _parse(path: str) -> Any:
         with open(path, "rb") as file:
             return schema.BlobProto.FromString(file.read())
     except FileNotFoundError:
-        raise MissingFileError(f"there is no mean file {path}", hint="make it with compute_image_mean") from None
+        raise MissingFileError(
+            f"there is no mean file {path}", hint="make it with compute_image_mean"
+        ) from None
     except OSError as error:
         raise DataError(f"mean file {path} cannot be read: {error.strerror}") from None
     except DecodeError as error:

@@ -26,7 +26,7 @@ class Prefetcher(Generic[Job, Result]):
 
     Notes
     -----
-    An exception in a thread is raised by the `next` that would have returned its result, and by each one after.
+    An exception in a thread is raised by the `next` that would have returned its result, and from then on.
     Threads, never processes: a process forked after a parallel region hangs.
     """
 
@@ -46,7 +46,8 @@ class Prefetcher(Generic[Job, Result]):
         self._failed = False  # no more jobs; those begun before are finished and handed out
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._run, name=f"caffe-prefetch-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._run, name=f"caffe-prefetch-{i}", daemon=True)
+            for i in range(threads)
         ]
         for thread in self._threads:
             thread.start()

@@ -34,7 +34,7 @@ class Crops(NamedTuple):
 class Transformer:
     """Turns stored images into what a net reads.
 
-    ``y(c, h, w') = (image(c, h_off + h, w_off + w) - mean) * scale``, with ``w' = width - 1 - w`` if mirrored.
+    ``y(c, h, w') = (image(c, h_off + h, w_off + w) - mean) * scale``; ``w' = width - 1 - w`` if mirrored.
 
     Parameters
     ----------
@@ -69,7 +69,11 @@ class Transformer:
         self.crop_size = int(transform_param.crop_size)
         self._decode_flag = _decode_flag(transform_param)
         self._mean_values = np.asarray(list(transform_param.mean_value), dtype=np.float32)
-        self._mean_planar, self._mean_interleaved = _read_mean_image(transform_param)
+        # The mean image in the order of axes of raw records, and in that of decoded images.
+        self._mean_planar = _read_mean_image(transform_param)
+        self._mean_interleaved = None
+        if self._mean_planar is not None:
+            self._mean_interleaved = np.ascontiguousarray(self._mean_planar.transpose(1, 2, 0))
 
     @property
     def forces_channels(self) -> bool:
@@ -124,7 +128,9 @@ class Transformer:
             The image is damaged or not of 8 bits a channel.
         """
         if bit_depth > 8 and not self.forces_channels:
-            raise ValueError(f"image has {bit_depth} bits a channel, not 8; set force_color or force_gray to convert")
+            raise ValueError(
+                f"image has {bit_depth} bits a channel, not 8; set force_color or force_gray to convert"
+            )
         try:
             image = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), self._decode_flag)
         except cv2.error as error:
@@ -185,14 +191,10 @@ def _decode_flag(param: Any) -> int:
     return int(cv2.IMREAD_GRAYSCALE if param.force_gray else cv2.IMREAD_UNCHANGED)
 
 
-def _read_mean_image(
-    param: Any,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | tuple[None, None]:
-    """Read the mean image, in the order of axes of raw records and in that of decoded images."""
+def _read_mean_image(param: Any) -> npt.NDArray[np.float32] | None:
     if not param.mean_file:
-        return None, None
+        return None
     if len(param.mean_value):
         raise ConfigError("transform_param has both mean_file and mean_value", hint="remove one of them")
     log.info("Loading mean file from: %s", param.mean_file)
-    mean = read_mean(param.mean_file)
-    return mean, np.ascontiguousarray(mean.transpose(1, 2, 0))
+    return read_mean(param.mean_file)
