@@ -9,7 +9,7 @@ from typing import Any
 from .. import _core as core
 from .. import schema
 from ..definition import LayerDefinition
-from ..errors import ConfigError, ShapeError
+from ..errors import ConfigError, DataError, ShapeError
 from ..layer_type import LayerType, find_layer_type
 from .backward import mark_backward
 from .filter import filter_layers
@@ -78,16 +78,17 @@ class _Builder:
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]
         try:
-            runtime = kind.create(layer, bottom_shapes, self.device)
+            seed = self.seed ^ zlib.crc32(layer.name.encode())
+            runtime = kind.create(layer, bottom_shapes, self.device, seed)
             top_shapes = runtime.top_shapes(bottom_shapes)
             param_shapes = runtime.param_shapes(bottom_shapes)
-        except ConfigError as error:
+        except (ConfigError, DataError) as error:
             raise layer.located(error) from None
         tops = self._make_tops(layer, kind, bottoms, top_shapes)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
         node.params = self._make_params(layer, kind, param_shapes)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
-        runtime.stream = zlib.crc32(layer.name.encode())
+        runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
         self.definitions[layer.name] = layer
         self.nodes.append(node)
