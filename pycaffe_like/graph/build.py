@@ -138,10 +138,10 @@ class _Builder:
         for index, shape in enumerate(shapes):
             spec = specs[index] if index < len(specs) else schema.ParamSpec()
             param = Param(layer.name, index, spec.name, core.Blob(shape), spec.lr_mult, spec.decay_mult)
-            if kind.not_learned():
+            if not kind.learned(index):
                 if index < len(specs) and spec.lr_mult != 0:
                     raise layer.error(
-                        f"the statistics of a {kind.type} layer are not learned, lr_mult must be 0, got {spec.lr_mult:g}",
+                        f"blob {index} of a {kind.type} layer is not learned, lr_mult must be 0, got {spec.lr_mult:g}",
                         "param", index, "lr_mult",
                     )  # fmt: skip
                 param.lr_mult = 0.0
