@@ -1,0 +1,1 @@
+"""Caffe's messages, at the place where scripts look for them."""
