@@ -97,6 +97,10 @@ void bind_blob(py::module_& m) {
       .def_property_readonly("layout",
                              [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
+      .def_property_readonly("data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
+                             "Equal for blobs that share their data.")
+      .def_property_readonly("diff_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_diff().get()); },
+                             "Equal for blobs that share their diff.")
       .def("alias_data", &alias_data, py::arg("array"), "Use the array's memory as data; shape and strides must fit.")
       .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")

@@ -93,11 +93,12 @@ class Node:
     propagate_down: list[bool] = field(default_factory=list)
     need_backward: bool = False
     members: list[str] = field(default_factory=list)  # names of the declared layers it stands for
+    label: str = ""  # name of a node that stands for none
 
     @property
     def name(self) -> str:
         """Name in timings and logs."""
-        return "+".join(self.members)
+        return self.label or "+".join(self.members)
 
 
 @dataclass
