@@ -99,7 +99,7 @@ def multistep(param: Any, progress: Progress) -> float:
 def poly(param: Any, progress: Progress) -> float:
     """(base_lr - min_lr) * (1 - t / max_iter)^power + min_lr; exactly min_lr, by default 0, at max_iter."""
     remaining = 1 - progress.iteration / param.max_iter
-    return _times_power(param.base_lr - param.min_lr, remaining, param.power) + param.min_lr
+    return _times_power(param.base_lr - param.min_lr, remaining, param.power) + float(param.min_lr)
 
 
 @policy(gamma=Rule(low=0), stepsize=Rule(low=1))
@@ -118,13 +118,13 @@ def cosine(param: Any, progress: Progress) -> float:
 
 @policy()
 def multifixed(param: Any, progress: Progress) -> float:
-    """stagelr of the first stage whose stageiter is not yet passed, else the last one. From Intel's Caffe."""
+    """Stagelr of the first stage whose stageiter is not yet passed, else the last one. From Intel's Caffe."""
     stage = bisect_left(param.stageiter, progress.iteration)
     return float(param.stagelr[min(stage, len(param.stagelr) - 1)])
 
 
 def _times_power(factor: float, base: float, exponent: float) -> float:
-    """factor * base^exponent as C's pow has it: inf where it overflows, NaN where it is not real."""
+    """Factor * base^exponent as C's pow has it: inf where it overflows, NaN where it is not real."""
     try:
         return factor * math.pow(base, exponent)
     except OverflowError:

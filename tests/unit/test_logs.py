@@ -24,7 +24,9 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("level", "letter"), [("info", "I"), ("warning", "W"), ("error", "E"), ("critical", "F")])
+@pytest.mark.parametrize(
+    ("level", "letter"), [("info", "I"), ("warning", "W"), ("error", "E"), ("critical", "F")]
+)
 def test_line_has_glog_prefix_with_four_digit_date(caffe_log, capsys, level, letter):
     getattr(caffe_log, level)("Iteration %d, lr = %g", 40, 0.01)
     line = capsys.readouterr().err
