@@ -153,6 +153,11 @@ class LayerType:
         return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
 
     @classmethod
+    def layout_of(cls, layer: LayerDefinition) -> str:
+        """Layout this very layer wants; `layout` unless its parameters say otherwise."""
+        return cls.layout
+
+    @classmethod
     def default_loss_weights(cls, tops: int) -> list[float]:
         """Loss weights of the tops when the prototxt gives none."""
         return [float(cls.loss and index == 0) for index in range(tops)]
