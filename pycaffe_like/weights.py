@@ -279,10 +279,12 @@ def _parse_state(wire: Wire, items: list[Field]) -> Any:
         raise wire.error(f"more than {MAX_STATE_BYTES} bytes beside the history", 0)
     try:
         state = schema.SolverState.FromString(b"".join(wire.data[item.offset : item.end] for item in items))
-        str(state)  # decodes the strings, which protobuf would put off
-        return state
+        texts = [state.learned_net, state.solver_type, *(place.layer for place in state.data_position)]
     except (DecodeError, UnicodeError) as error:
         raise wire.error(f"not a solver state: {error}", 0) from None
+    if not all(isinstance(text, str) for text in texts):  # bytes: how protobuf returns what is not UTF-8
+        raise wire.error("not a solver state: a text is not UTF-8", 0)
+    return state
 
 
 def _check_crc32(wire: Wire, items: list[Field], message: Any) -> None:

@@ -24,8 +24,8 @@ class Eltwise(LayerType):
     coeff : float, repeated
         Factors of a SUM, one for each bottom; all 1 when not given. MAX ignores them with a warning.
     stable_prod_grad : bool, default true
-        Gradient of PROD as dy times the product of the other bottoms. When false it is ``dy * y / x_i``, which is
-        cheaper for many bottoms and NaN where x_i is 0.
+        Gradient of PROD as dy times the product of the other bottoms. When false it is ``dy * y / x_i``,
+        which is cheaper for many bottoms and NaN where x_i is 0.
 
     Returns
     -------
@@ -39,14 +39,13 @@ class Eltwise(LayerType):
     ShapeError
         If the bottoms' shapes differ.
 
-    Notes
-    -----
-    Not for in-place use. MAX gives the gradient to one bottom: bottom 0 beats bottom 1 only when it is greater, every
-    later bottom must be greater than the best so far. Caffe's GPU code breaks ties another way.
+    Notes ----- Not for in-place use. MAX gives the gradient to one bottom: bottom 0 beats bottom 1 only when
+    it is greater, every later bottom must be greater than the best so far. Caffe's GPU code breaks ties
+    another way.
 
     References
     ----------
-    K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016 (SUM as the shortcut).
+    K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016 (SUM).
 
     Examples
     --------

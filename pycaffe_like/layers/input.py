@@ -42,7 +42,7 @@ class Input(LayerType):
     --------
     ::
 
-        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }
 
     >>> from pycaffe_like.testing import run_layer
     >>> run_layer('type: "Input" input_param { shape { dim: 2 dim: 3 } }')

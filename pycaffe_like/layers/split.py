@@ -19,8 +19,8 @@ class Split(LayerType):
     Returns
     -------
     tops
-        Any number of blobs with the bottom's shape, layout and type. They share its data, without a copy; each
-        has a diff of its own.
+        Any number of blobs with the bottom's shape, layout and type. They share its data, without a copy;
+        each has a diff of its own.
 
     Raises
     ------
@@ -30,8 +30,8 @@ class Split(LayerType):
     Notes
     -----
     Nets rarely declare it: a blob with several readers gets one automatically, named
-    ``<blob>_<layer>_<top index>_split``. The diffs are added in the order of the tops, in one pass, so the result
-    does not depend on the number of threads.
+    ``<blob>_<layer>_<top index>_split``. The diffs are added in the order of the tops, in one pass, so the
+    result does not depend on the number of threads.
 
     References
     ----------
