@@ -70,7 +70,9 @@ RULES = {
 
 def make_solver(folder, text, net=LINEAR_NET):
     (folder / "net.prototxt").write_text(net)
-    document = parse(f'net: "{folder}/net.prototxt" lr_policy: "fixed"\n{text}', SolverParameter, "solver.prototxt")
+    document = parse(
+        f'net: "{folder}/net.prototxt" lr_policy: "fixed"\n{text}', SolverParameter, "solver.prototxt"
+    )
     return solver_class(document)(document)
 
 
