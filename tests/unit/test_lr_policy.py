@@ -30,7 +30,9 @@ FORMULAS = {
     'lr_policy: "inv" base_lr: 0.5 gamma: 0.25 power: 0.75': lambda t: 0.5 * (1 + 0.25 * t) ** -0.75,
     'lr_policy: "poly" base_lr: 2 power: 1.5 max_iter: 20': lambda t: 2 * (1 - t / 20) ** 1.5,
     'lr_policy: "sigmoid" base_lr: 1 gamma: 0.5 stepsize: 7': lambda t: 1 / (1 + math.exp(-0.5 * (t - 7))),
-    'lr_policy: "cosine" base_lr: 1 min_lr: 0.5 max_iter: 20': lambda t: 0.75 + 0.25 * math.cos(t * math.pi / 20),
+    'lr_policy: "cosine" base_lr: 1 min_lr: 0.5 max_iter: 20': lambda t: (
+        0.75 + 0.25 * math.cos(t * math.pi / 20)
+    ),
     'lr_policy: "fixed" base_lr: 1 warmup_iter: 8': lambda t: min(t / 8, 1),
     'lr_policy: "fixed" base_lr: 1 rampup_interval: 8': lambda t: min(t / 8, 1) ** 2,
     'lr_policy: "multifixed" stageiter: [2, 5] stagelr: [1, 0.5]': lambda t: 1 if t <= 2 else 0.5,
