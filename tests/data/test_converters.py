@@ -29,7 +29,7 @@ from pycaffe_like.tools import (
 )
 
 IDX = [str(GOLDEN / "idx" / f"part-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1")]
-# SHA-256 of key, a zero byte and record of all 300 records that Caffe's convert_mnist_data made of these files.
+# SHA-256 of key, a zero byte and record of all 300 records Caffe's convert_mnist_data made of these files.
 MNIST_DIGEST = "d25262109c4c350136aa5d93ef39d3d2380b8a40565ccfea2c661c13d7dd4bd2"
 SHIPPED = Path(__file__).parents[2] / "models" / "lenet" / "data"
 
