@@ -1,1 +1,40 @@
 """Caffe, reborn: nets and solvers declared in prototxt, planned ahead, run by C++ layers."""
+
+from .layer_type import layer_types as _layer_types
+from .net import TEST, TRAIN, Net
+from .seeds import set_random_seed
+from .solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "NesterovSolver",
+    "Net",
+    "RMSPropSolver",
+    "SGDSolver",
+    "get_solver",
+    "layer_type_list",
+    "set_mode_cpu",
+    "set_random_seed",
+]
+
+
+def layer_type_list() -> list[str]:
+    """Names of all layer types, sorted."""
+    return list(_layer_types())
+
+
+def set_mode_cpu() -> None:
+    """Run on the CPU. It is the default, and the only device of this build."""

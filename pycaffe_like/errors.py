@@ -24,14 +24,33 @@ class Position:
 
 
 class _Located:
-    """Shared by all errors: keeps the parts, words them once."""
+    """Shared by all errors: keeps the parts, words them once.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong, with the value that was received.
+    where : Position or None
+        The place in the file that says so.
+    layer, layer_type : str or None
+        Name and type of the layer it is about.
+    hint : str or None
+        What to do about it.
+    """
 
     def __init__(
-        self, problem: str, *, where: Position | None = None, layer: str | None = None, hint: str | None = None
+        self,
+        problem: str,
+        *,
+        where: Position | None = None,
+        layer: str | None = None,
+        layer_type: str | None = None,
+        hint: str | None = None,
     ) -> None:
         self.problem = problem
         self.where = where
         self.layer = layer
+        self.layer_type = layer_type
         self.hint = hint
         super().__init__(problem)
 
@@ -47,8 +66,9 @@ class _Located:
 
     def __str__(self) -> str:
         prefix = f"{self.where}: " if self.where else ""
-        if self.layer:
-            prefix += f"layer {self.layer}: "
+        if self.layer is not None:
+            prefix += f"layer '{self.layer}'"
+            prefix += f" ({self.layer_type}): " if self.layer_type else ": "
         suffix = f"\n  {self.hint}" if self.hint else ""
         return f"{prefix}{self.problem}{suffix}"
 
@@ -85,3 +105,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint that lists the known names closest to `name` (empty if none is close)."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+class DivergedError(_Located, ArithmeticError):
+    """Training produced NaN or infinity.
+
+    Cause: a learning rate that is too high, or bad values in the data. Cure: resume from the last snapshot with a
+    smaller base_lr or with clip_gradients; if the message names a data layer, look at the data.
+    """

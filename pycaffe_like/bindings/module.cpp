@@ -1,13 +1,38 @@
 // The extension module: every other file of this folder adds its part.
-#include <pybind11/pybind11.h>
+#include <omp.h>
 
-namespace caffe {
-void bind_data(pybind11::module_& m);
-void bind_lmdb(pybind11::module_& m);
-}  // namespace caffe
+#include "bindings.hpp"
+#include "core/error.hpp"
+
+namespace py = pybind11;
+
+// C++ errors become the Python classes of the same name.
+static void translate_errors() {
+  py::register_exception_translator([](std::exception_ptr error) {
+    const auto raise = [](const char* name, const char* text) {
+      const py::object type = py::module_::import("pycaffe_like.errors").attr(name);
+      PyErr_SetObject(type.ptr(), type(text).ptr());
+    };
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const caffe::ShapeError& shape) {
+      raise("ShapeError", shape.what());
+    } catch (const caffe::ConfigError& config) {
+      raise("ConfigError", config.what());
+    } catch (const caffe::DataError& data) {
+      raise("DataError", data.what());
+    }
+  });
+}
 
 PYBIND11_MODULE(CAFFE_MODULE, m) {
   m.doc() = "C++ core: blobs, layers, the executor, batch transforms and solver updates.";
+  translate_errors();
+  caffe::bind_blob(m);
   caffe::bind_data(m);
+  caffe::bind_executor(m);
+  caffe::bind_layer(m);
   caffe::bind_lmdb(m);
+  caffe::bind_solver(m);
+  m.def("thread_count", [] { return omp_get_max_threads(); }, "Number of OpenMP threads layers run on.");
 }

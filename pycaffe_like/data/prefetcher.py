@@ -49,11 +49,11 @@ class Prefetcher(Generic[Job, Result]):
             threading.Thread(target=self._run, name=f"caffe-prefetch-{i}", daemon=True)
             for i in range(threads)
         ]
-        for thread in self._threads:
-            thread.start()
+        self._started = False
 
     def next(self) -> Result:
         """Wait for the next result. It is valid until the following call, which gives its slot back."""
+        self._start()
         with self._changed:
             if self._lent is not None:
                 self._free.append(self._lent)
@@ -71,12 +71,19 @@ class Prefetcher(Generic[Job, Result]):
             self._lent = slot
             return result
 
+    def _start(self) -> None:
+        """Start the threads at the first use: a net that is only planned runs none."""
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
+
     def close(self) -> None:
         """Stop and join the threads. May be called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in self._threads if self._started else ():
             if thread is not threading.current_thread():  # the garbage collector may run in one of them
                 thread.join()
 

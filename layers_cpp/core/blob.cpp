@@ -1,0 +1,29 @@
+#include "core/blob.hpp"
+
+namespace caffe {
+
+std::vector<int64_t> Blob::strides() const {
+  std::vector<int64_t> strides(shape_.size());
+  int64_t step = 1;
+  const bool channels_last = layout() == Layout::channels_last;
+  if (channels_last) {
+    strides[1] = 1;
+    step = shape_[1];
+  }
+  for (size_t axis = shape_.size(); axis-- > 0;) {
+    if (channels_last && axis == 1) continue;
+    strides[axis] = step;
+    step *= shape_[axis];
+  }
+  return strides;
+}
+
+void Blob::reshape(const Shape& shape) {
+  count_ = caffe::count(shape);
+  if (shape != shape_) ++shape_version_;
+  shape_ = shape;
+  data_->reserve(bytes());
+  diff_->reserve(bytes());
+}
+
+}  // namespace caffe

@@ -1,0 +1,158 @@
+#include "core/executor.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "core/onednn.hpp"
+
+namespace caffe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+template <class T>
+bool all_finite(const T* values, int64_t count) {
+  float sum = 0;  // 0 * x is NaN for infinite x, so one sum finds them all
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) sum += 0.0f * static_cast<float>(values[i]);
+  return sum == 0.0f;
+}
+
+void require_finite(Blob& blob, bool diff, const std::string& layer, const char* what, size_t index) {
+  const bool finite = dispatch(blob.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    return all_finite(diff ? blob.diff<T>() : blob.data<T>(), blob.count());
+  });
+  if (!finite)
+    throw DataError(message("layer '", layer, "': ", what, " ", index, " holds a value that is not finite"));
+}
+
+// oneDNN's own words mean little to a user: say which layer they are about.
+template <class Body>
+void named(const Step& step, Body&& body) {
+  try {
+    body();
+  } catch (const dnnl::error& error) {
+    throw ConfigError(message("layer '", step.name, "': oneDNN: ", error.what()));
+  } catch (const ShapeError& error) {
+    throw ShapeError(message("layer '", step.name, "': ", error.what()));
+  } catch (const ConfigError& error) {
+    throw ConfigError(message("layer '", step.name, "': ", error.what()));
+  } catch (const DataError& error) {
+    throw DataError(message("layer '", step.name, "': ", error.what()));
+  }
+}
+
+}  // namespace
+
+Executor::Executor(std::vector<Step> steps, uint64_t seed)
+    : forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()), seed_(seed) {
+  for (Step& step : steps_) step.layer->runs_backward = step.need_backward;
+}
+
+Context Executor::context() { return {scratch_.get(), seed_, iteration}; }
+
+size_t Executor::scratch_bytes() const {
+  size_t most = 0;
+  for (const Step& step : steps_) most = std::max(most, step.layer->scratch_bytes());
+  return most;
+}
+
+void Executor::set_loss_weights(Step& step) {
+  for (size_t i = 0; i < step.tops.size(); ++i)
+    if (step.loss_weights[i] != 0.0f)
+      dispatch(step.tops[i]->dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        std::fill_n(step.tops[i]->diff<T>(), step.tops[i]->count(), T(step.loss_weights[i]));
+      });
+}
+
+void Executor::reshape_if_needed(size_t index) {
+  Step& step = steps_[index];
+  std::vector<uint64_t>& versions = seen_[index].shape_versions;
+  const bool first = versions.empty();
+  bool changed = first;
+  versions.resize(step.bottoms.size() + 1);
+  for (size_t i = 0; i < step.bottoms.size(); ++i) {
+    changed |= versions[i] != step.bottoms[i]->shape_version();
+    versions[i] = step.bottoms[i]->shape_version();
+  }
+  if (!changed) return;
+  std::vector<Shape> bottom_shapes;
+  for (const BlobPtr& bottom : step.bottoms) bottom_shapes.push_back(bottom->shape());
+  const std::vector<Shape> top_shapes = step.layer->top_shapes(bottom_shapes);
+  // A layer without bottoms has its shapes from the plan, and from whoever reshapes its tops.
+  if (!step.bottoms.empty())
+    for (size_t i = 0; i < step.tops.size(); ++i) step.tops[i]->reshape(top_shapes[i]);
+  step.layer->reshape(step.bottoms, step.tops);
+  scratch_->reserve(step.layer->scratch_bytes());
+  set_loss_weights(step);
+  // An in-place top is the bottom itself, whose version the line above may have changed.
+  for (size_t i = 0; i < step.bottoms.size(); ++i) versions[i] = step.bottoms[i]->shape_version();
+}
+
+void Executor::reshape() {
+  for (size_t i = 0; i < steps_.size(); ++i) named(steps_[i], [&] { reshape_if_needed(i); });
+}
+
+double Executor::loss_of(Step& step) const {
+  double loss = 0;
+  for (size_t i = 0; i < step.tops.size(); ++i) {
+    if (step.loss_weights[i] == 0.0f) continue;
+    Blob& top = *step.tops[i];
+    dispatch(top.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const T *data = top.data<T>(), *weight = top.diff<T>();
+      for (int64_t k = 0; k < top.count(); ++k) loss += static_cast<double>(data[k]) * static_cast<double>(weight[k]);
+    });
+  }
+  return loss;
+}
+
+double Executor::forward(size_t begin, size_t end) {
+  double loss = 0;
+  for (size_t i = begin; i < end; ++i) {
+    Step& step = steps_[i];
+    named(step, [&] {
+      reshape_if_needed(i);
+      const auto start = timing ? Clock::now() : Clock::time_point();
+      step.layer->forward(context(), step.bottoms, step.tops);
+      loss += loss_of(step);
+      if (timing) forward_ms[i] = milliseconds_since(start);
+    });
+    if (check_finite)
+      for (size_t k = 0; k < step.tops.size(); ++k) require_finite(*step.tops[k], false, step.name, "top", k);
+  }
+  return loss;
+}
+
+void Executor::prepare_backward(Step& step) {
+  step.layer->runs_backward = true;
+  step.layer->reshape(step.bottoms, step.tops);
+  scratch_->reserve(step.layer->scratch_bytes());
+}
+
+void Executor::backward(size_t begin, size_t end, bool all) {
+  for (size_t i = end; i-- > begin;) {
+    Step& step = steps_[i];
+    if (timing) backward_ms[i] = 0;
+    if (!step.need_backward && !all) continue;
+    named(step, [&] {
+      if (!step.layer->runs_backward) prepare_backward(step);
+      const auto start = timing ? Clock::now() : Clock::time_point();
+      step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);
+      if (timing) backward_ms[i] = milliseconds_since(start);
+    });
+    if (check_finite)
+      for (size_t k = 0; k < step.bottoms.size(); ++k)
+        if (step.propagate_down[k]) require_finite(*step.bottoms[k], true, step.name, "gradient of bottom", k);
+  }
+}
+
+}  // namespace caffe

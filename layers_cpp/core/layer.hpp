@@ -1,0 +1,52 @@
+// What every layer is: set-up by its constructor, a pure shape rule, forward and backward.
+//
+// Contract, the same as Caffe's: forward overwrites the tops' data. backward overwrites the diffs of the bottoms whose
+// propagate_down is set, leaves the others alone, and accumulates (+=) into the diffs of its params whose
+// param_propagate_down is set. A top may be the very blob of the bottom at the same position (in-place) only where the
+// layer's Python mapping says so.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/args.hpp"
+#include "core/blob.hpp"
+
+namespace caffe {
+
+// What a run hands to the layers it calls.
+struct Context {
+  Storage* scratch;    // shared by all layers; contents last for one call
+  uint64_t seed;       // of the net's random numbers
+  uint64_t iteration;  // number of the forward pass, for counter-based random numbers
+};
+
+class Layer {
+ public:
+  virtual ~Layer() = default;
+
+  // The shapes of the tops, and of the learned blobs, for bottoms of these shapes. Pure: nothing is allocated or
+  // remembered. Throws ShapeError where the layer cannot take them.
+  virtual std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const = 0;
+  virtual std::vector<Shape> param_shapes(const std::vector<Shape>& /*bottoms*/) const { return {}; }
+
+  // Called before the first run and after every change of a bottom's shape; the tops have their new shapes already.
+  // Here primitives are created and storages shared, so that forward and backward only compute.
+  virtual void reshape(const Blobs& /*bottom*/, const Blobs& /*top*/) {}
+
+  virtual void forward(const Context& context, const Blobs& bottom, const Blobs& top) = 0;
+  virtual void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
+                        const Blobs& bottom) = 0;
+
+  // Bytes the layer keeps beside the blobs (masks, packed weights), and bytes of scratch it needs; known after
+  // reshape(). `training` says whether backward will be called.
+  virtual size_t private_bytes(bool /*training*/) const { return 0; }
+  virtual size_t scratch_bytes() const { return 0; }
+
+  Blobs params;                            // learned blobs, float32 and plain, given by the net
+  std::vector<bool> param_propagate_down;  // one for each of them
+  uint64_t stream = 0;                     // tells this layer's random numbers from another's
+  bool runs_backward = true;               // false: reshape need not prepare for backward
+};
+
+}  // namespace caffe

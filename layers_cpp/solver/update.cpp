@@ -1,0 +1,135 @@
+#include "solver/update.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+
+namespace caffe {
+namespace {
+
+constexpr int64_t kChunk = 1 << 16;  // elements handed to a thread at a time
+
+float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
+
+// Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and regularised.
+template <class Rule>
+void each(const UpdateSettings& settings, float decay, int64_t count, float* data, float* diff, float* first,
+          float* second, Rule&& rule) {
+  const float scale = settings.gradient_scale;
+  const bool l1 = settings.l1 && decay != 0;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float weight = data[i];
+    const float gradient = scale * diff[i] + decay * (l1 ? sign(weight) : weight);
+    const float change = rule(gradient, first[i], second[i]);
+    diff[i] = change;
+    data[i] = weight - change;
+  }
+}
+
+void sgd(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
+    return history = s.momentum * history + rate * gradient;
+  });
+}
+
+void nesterov(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
+    const float before = history;
+    history = s.momentum * before + rate * gradient;
+    return (1 + s.momentum) * history - s.momentum * before;
+  });
+}
+
+void adagrad(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
+    history += gradient * gradient;
+    return rate * gradient / (std::sqrt(history) + s.delta);
+  });
+}
+
+void rmsprop(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
+    history = s.rms_decay * history + (1 - s.rms_decay) * gradient * gradient;
+    return rate * gradient / (std::sqrt(history) + s.delta);
+  });
+}
+
+void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& squares, float& updates) {
+    squares = s.momentum * squares + (1 - s.momentum) * gradient * gradient;
+    const float step = gradient * std::sqrt((updates + s.delta) / (squares + s.delta));
+    updates = s.momentum * updates + (1 - s.momentum) * step * step;
+    return rate * step;
+  });
+}
+
+void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+  const double time = static_cast<double>(s.iteration) + 1;
+  const float corrected =
+      rate * static_cast<float>(std::sqrt(1 - std::pow(s.momentum2, time)) / (1 - std::pow(s.momentum, time)));
+  each(s, decay, n, w, g, h, u, [&](float gradient, float& mean, float& variance) {
+    mean = s.momentum * mean + (1 - s.momentum) * gradient;
+    variance = s.momentum2 * variance + (1 - s.momentum2) * gradient * gradient;
+    return corrected * mean / (std::sqrt(variance) + s.delta);
+  });
+}
+
+}  // namespace
+
+Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults)
+    : params_(std::move(params)), lr_mults_(std::move(lr_mults)), decay_mults_(std::move(decay_mults)) {
+  static const std::pair<const char*, Kernel> kernels[] = {{"SGD", sgd},         {"Nesterov", nesterov},
+                                                           {"AdaGrad", adagrad}, {"RMSProp", rmsprop},
+                                                           {"AdaDelta", adadelta}, {"Adam", adam}};
+  const auto* found = std::find_if(std::begin(kernels), std::end(kernels), [&](auto& k) { return rule == k.first; });
+  if (found == std::end(kernels))
+    throw ConfigError("unknown solver type '" + rule + "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
+  kernel_ = found->second;
+  const int sets = rule == "AdaDelta" || rule == "Adam" ? 2 : 1;
+  for (int set = 0; set < sets; ++set)
+    for (const BlobPtr& param : params_) {
+      history_.push_back(std::make_shared<Blob>());
+      history_.back()->reshape(param->shape());
+    }
+}
+
+void Updater::update(const UpdateSettings& settings) {
+  const size_t second_set = history_.size() - params_.size();
+  for (size_t i = 0; i < params_.size(); ++i) {
+    float *data = params_[i]->data(), *diff = params_[i]->diff();
+    float *first = history_[i]->data(), *second = history_[second_set + i]->data();
+    const float rate = settings.rate * lr_mults_[i], decay = settings.weight_decay * decay_mults_[i];
+    parallel_for(params_[i]->count(), kChunk, [&](int64_t begin, int64_t end, int) {
+      kernel_(settings, rate, decay, end - begin, data + begin, diff + begin, first + begin, second + begin);
+    });
+    params_[i]->data_storage().touch();
+  }
+}
+
+double Updater::squared_gradient_norm() const {
+  double sum = 0;
+  for (const BlobPtr& param : params_) {
+    const float* diff = param->diff();
+    for (int64_t begin = 0; begin < param->count(); begin += 4096) {
+      float part = 0;  // a short float sum vectorises; the long one is in double
+      const int64_t end = std::min(param->count(), begin + 4096);
+#pragma omp simd reduction(+ : part)
+      for (int64_t i = begin; i < end; ++i) part += diff[i] * diff[i];
+      sum += part;
+    }
+  }
+  return sum;
+}
+
+void Updater::clear_gradients() {
+  for (const BlobPtr& param : params_) {
+    char* diff = param->diff<char>();
+    parallel_for(static_cast<int64_t>(param->bytes()), 4 * kChunk,
+                 [&](int64_t begin, int64_t end, int) { std::fill(diff + begin, diff + end, char{0}); });
+  }
+}
+
+}  // namespace caffe

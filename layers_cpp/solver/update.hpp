@@ -1,0 +1,49 @@
+// From gradients to new weights: normalise, regularise, the solver's rule and the step itself in one pass over all
+// learnable params.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/blob.hpp"
+
+namespace caffe {
+
+// What all params of one update have in common. Symbols as in Caffe's solver documentation.
+struct UpdateSettings {
+  float rate = 0;            // learning rate of this iteration
+  float momentum = 0;        // mu; beta1 of Adam
+  float momentum2 = 0;       // beta2 of Adam
+  float rms_decay = 0;       // rho of RMSProp
+  float delta = 0;           // keeps divisions finite
+  float weight_decay = 0;    // lambda
+  bool l1 = false;           // L1 instead of L2 regularisation
+  float gradient_scale = 1;  // clipping and 1 / iter_size
+  int64_t iteration = 0;     // updates done before this one
+};
+
+class Updater {
+ public:
+  // `rule`: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam. lr_mults and decay_mults: one for each param.
+  Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults);
+
+  // data -= change; the diffs hold the change afterwards.
+  void update(const UpdateSettings& settings);
+
+  // Sum of squares of all gradients.
+  double squared_gradient_norm() const;
+  void clear_gradients();
+
+  // One blob for each param; AdaDelta and Adam have a second set after the first.
+  const Blobs& history() const { return history_; }
+
+ private:
+  using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data, float* diff,
+                          float* first, float* second);
+  Kernel kernel_;
+  Blobs params_, history_;
+  std::vector<float> lr_mults_, decay_mults_;
+};
+
+}  // namespace caffe

@@ -1,0 +1,125 @@
+// Blobs as Python sees them: NumPy views of logical shape over the physical strides.
+#include <pybind11/numpy.h>
+
+#include "bindings.hpp"
+#include "core/error.hpp"
+#include "math/filler.hpp"
+
+namespace py = pybind11;
+
+namespace caffe {
+namespace {
+
+// Keeps the memory alive as long as the view lives, and tells the storage that somebody may write to it.
+struct View {
+  std::shared_ptr<Storage> storage;
+  std::shared_ptr<void> memory;
+  ~View() { storage->remove_view(); }
+};
+
+py::array view_float32(const Blob& blob, const std::shared_ptr<Storage>& storage) {
+  std::vector<py::ssize_t> strides;
+  for (const int64_t stride : blob.strides()) strides.push_back(stride * static_cast<int64_t>(sizeof(float)));
+  auto* view = new View{storage, storage->memory()};
+  storage->add_view();
+  py::capsule owner(view, [](void* pointer) { delete static_cast<View*>(pointer); });
+  return py::array_t<float>(blob.shape(), strides, static_cast<float*>(view->memory.get()), owner);
+}
+
+// NumPy has no bfloat16: a float32 copy, read-only so that nobody writes to it in vain.
+py::array copy_bfloat16(const Blob& blob, const std::shared_ptr<Storage>& storage) {
+  py::array_t<float> plain(blob.count());
+  const auto* from = static_cast<const bfloat16*>(storage->data());
+  float* to = plain.mutable_data();
+  for (int64_t i = 0; i < blob.count(); ++i) to[i] = from[i];
+  std::vector<py::ssize_t> strides;
+  for (const int64_t stride : blob.strides()) strides.push_back(stride * static_cast<int64_t>(sizeof(float)));
+  py::array_t<float> shaped(blob.shape(), strides, to, plain);
+  py::detail::array_proxy(shaped.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  return shaped;
+}
+
+py::array view(const Blob& blob, const std::shared_ptr<Storage>& storage) {
+  return blob.dtype() == DType::float32 ? view_float32(blob, storage) : copy_bfloat16(blob, storage);
+}
+
+// The array's memory becomes the blob's data, without a copy; shape and strides must be those of the blob.
+void alias_data(Blob& blob, const py::array_t<float>& array) {
+  std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
+  blob.reshape(shape);
+  const auto wanted = blob.strides();
+  for (int axis = 0; axis < array.ndim(); ++axis)
+    if (shape[axis] > 1 && array.strides(axis) != wanted[axis] * static_cast<int64_t>(sizeof(float)))
+      throw ShapeError("the array's strides are not those of the blob's layout");
+  auto* kept = new py::object(array);
+  std::shared_ptr<void> owner(kept, [](void* pointer) {
+    const py::gil_scoped_acquire gil;
+    delete static_cast<py::object*>(pointer);
+  });
+  blob.data_storage().alias(const_cast<float*>(array.data()), blob.bytes(), std::move(owner));
+}
+
+int64_t legacy_dim(const Blob& blob, size_t axis) {
+  if (blob.axes() > 4) throw ShapeError(message("num, channels, height and width need a blob of at most 4 axes, not ",
+                                                to_string(blob.shape())));
+  return static_cast<int>(axis) < blob.axes() ? blob.dim(axis) : 1;
+}
+
+void reshape(Blob& blob, const py::args& dims) {
+  Shape shape;
+  for (const auto& dim : dims) shape.push_back(dim.cast<int64_t>());
+  blob.reshape(shape);
+}
+
+}  // namespace
+
+void bind_blob(py::module_& m) {
+  py::class_<Blob, BlobPtr>(m, "Blob", "A named tensor's data and diff: logical shape over a physical layout.")
+      .def(py::init([](const Shape& shape, const std::string& dtype, const std::string& layout) {
+             auto blob = std::make_shared<Blob>(dtype == "bfloat16" ? DType::bfloat16 : DType::float32,
+                                                layout == "channels_last" ? Layout::channels_last : Layout::plain);
+             blob->reshape(shape);
+             return blob;
+           }),
+           py::arg("shape") = Shape{}, py::arg("dtype") = "float32", py::arg("layout") = "plain")
+      .def_property_readonly("shape", &Blob::shape, "Dims in Caffe's axis order, a list.")
+      .def_property_readonly("data", [](const Blob& b) { return view(b, b.shared_data()); },
+                             "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
+      .def_property_readonly("diff", [](const Blob& b) { return view(b, b.shared_diff()); },
+                             "NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).")
+      .def("reshape", &reshape, "Change the shape: blob.reshape(n, c, h, w).")
+      .def_property_readonly("count", &Blob::count, "Number of elements.")
+      .def_property_readonly("num", [](const Blob& b) { return legacy_dim(b, 0); }, "Axis 0, or 1.")
+      .def_property_readonly("channels", [](const Blob& b) { return legacy_dim(b, 1); }, "Axis 1, or 1.")
+      .def_property_readonly("height", [](const Blob& b) { return legacy_dim(b, 2); }, "Axis 2, or 1.")
+      .def_property_readonly("width", [](const Blob& b) { return legacy_dim(b, 3); }, "Axis 3, or 1.")
+      .def_property_readonly("dtype", [](const Blob& b) { return b.dtype() == DType::float32 ? "float32" : "bfloat16"; })
+      .def_property_readonly("layout",
+                             [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
+      .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
+      .def_property_readonly("data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
+                             "Equal for blobs that share their data.")
+      .def_property_readonly("diff_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_diff().get()); },
+                             "Equal for blobs that share their diff.")
+      .def("alias_data", &alias_data, py::arg("array"), "Use the array's memory as data; shape and strides must fit.")
+      .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
+      .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
+      .def("clear_diff",
+           [](Blob& b) {
+             const py::gil_scoped_release release;
+             std::fill_n(b.diff<char>(), b.bytes(), char{0});
+           },
+           "Set the gradient to zero.");
+
+  m.def("fill",
+        [](Blob& blob, const std::string& type, float value, float min, float max, float mean, float std,
+           int64_t sparse, const std::string& variance_norm, uint64_t seed, uint64_t stream) {
+          const py::gil_scoped_release release;
+          fill({type, value, min, max, mean, std, sparse, variance_norm}, blob, seed, stream, 0);
+        },
+        py::arg("blob"), py::kw_only(), py::arg("type"), py::arg("value"), py::arg("min"), py::arg("max"),
+        py::arg("mean"), py::arg("std"), py::arg("sparse"), py::arg("variance_norm"), py::arg("seed"),
+        py::arg("stream"), "Fill a learned blob with its initial values.");
+}
+
+}  // namespace caffe

@@ -1,0 +1,86 @@
+// Layers: created by type name, and written in Python by subclassing `Layer`.
+#include "bindings.hpp"
+#include "core/error.hpp"
+#include "core/registry.hpp"
+
+namespace py = pybind11;
+
+namespace caffe {
+namespace {
+
+Args::Value to_value(const py::handle& value) {
+  if (py::isinstance<py::bool_>(value)) return value.cast<bool>();
+  if (py::isinstance<py::int_>(value)) return value.cast<int64_t>();
+  if (py::isinstance<py::float_>(value)) return value.cast<double>();
+  if (py::isinstance<py::str>(value)) return value.cast<std::string>();
+  std::vector<int64_t> whole;
+  std::vector<double> reals;
+  bool all_whole = true;
+  for (const auto& item : value) {
+    all_whole = all_whole && py::isinstance<py::int_>(item);
+    reals.push_back(item.cast<double>());
+    if (all_whole) whole.push_back(item.cast<int64_t>());
+  }
+  if (all_whole) return whole;
+  return reals;
+}
+
+Args to_args(const py::dict& keywords) {
+  Args args;
+  for (const auto& [name, value] : keywords) args.set(name.cast<std::string>(), to_value(value));
+  return args;
+}
+
+Device to_device(const std::string& name) {
+  if (name == "cpu") return Device::cpu;
+  if (name == "cuda") return Device::cuda;
+  throw ConfigError("unknown device '" + name + "'; known: cpu, cuda");
+}
+
+// A layer whose methods are written in Python; they hold the GIL while they run.
+class PyLayer : public Layer, public py::trampoline_self_life_support {
+ public:
+  std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
+    PYBIND11_OVERRIDE_PURE(std::vector<Shape>, Layer, top_shapes, bottoms);
+  }
+  std::vector<Shape> param_shapes(const std::vector<Shape>& bottoms) const override {
+    PYBIND11_OVERRIDE(std::vector<Shape>, Layer, param_shapes, bottoms);
+  }
+  void reshape(const Blobs& bottom, const Blobs& top) override {
+    PYBIND11_OVERRIDE(void, Layer, reshape, bottom, top);
+  }
+  void forward(const Context&, const Blobs& bottom, const Blobs& top) override {
+    const py::gil_scoped_acquire gil;
+    const py::function method = py::get_override(static_cast<const Layer*>(this), "forward");
+    method(bottom, top);
+  }
+  void backward(const Context&, const Blobs& top, const std::vector<bool>& propagate_down,
+                const Blobs& bottom) override {
+    const py::gil_scoped_acquire gil;
+    const py::function method = py::get_override(static_cast<const Layer*>(this), "backward");
+    if (method) method(top, propagate_down, bottom);
+  }
+};
+
+}  // namespace
+
+void bind_layer(py::module_& m) {
+  py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer", "A layer object; subclass it to write one in Python.")
+      .def(py::init<>())
+      .def("top_shapes", &Layer::top_shapes, py::arg("bottoms"), "Shapes of the tops for bottoms of these shapes.")
+      .def("param_shapes", &Layer::param_shapes, py::arg("bottoms"), "Shapes of the learned blobs.")
+      .def_readwrite("params", &Layer::params)
+      .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
+      .def_readwrite("stream", &Layer::stream)
+      .def("private_bytes", &Layer::private_bytes, py::arg("training"));
+
+  m.def("create_layer",
+        [](const std::string& type, const std::string& device, const py::dict& arguments) {
+          return create_layer(type, to_device(device), to_args(arguments));
+        },
+        py::arg("type"), py::arg("device"), py::arg("arguments"), "Create a layer by type name.");
+  m.def("registered_layers", [](const std::string& device) { return registered_layers(to_device(device)); },
+        py::arg("device"), "Names of the types that have a kernel for the device, sorted.");
+}
+
+}  // namespace caffe

@@ -1,0 +1,208 @@
+"""Builds the graph: connects blobs, creates layers, infers shapes, makes params. Allocates no blob memory."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from typing import Any
+
+from .. import _core as core
+from .. import schema
+from ..definition import LayerDefinition
+from ..errors import ConfigError, DataError, ShapeError
+from ..layer_type import LayerType, find_layer_type
+from .backward import mark_backward
+from .filter import filter_layers
+from .nodes import Graph, Node, Param, Value
+from .params import share_params
+from .splits import insert_splits
+
+log = logging.getLogger("caffe")
+
+
+def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") -> Graph:
+    """Build the graph of a net for one state.
+
+    Parameters
+    ----------
+    document : upgrade.NetDocument
+        The parsed and upgraded net.
+    state : NetState
+        Phase, level and stages to build for.
+    seed : int
+        Seed of the fillers.
+    device : {"cpu", "cuda"}
+        Where layers run.
+
+    Raises
+    ------
+    ConfigError, ShapeError
+        For whatever does not fit, with file, line, column and layer.
+    """
+    message = document.message
+    layers = [LayerDefinition(layer, document, index) for index, layer in enumerate(message.layer)]
+    layers = filter_layers(layers, state)
+    for layer in layers:
+        if not layer.message.HasField("phase"):
+            layer.message.phase = state.phase
+    builder = _Builder(seed, device)
+    for layer in insert_splits(layers):
+        builder.add(layer)
+    share_params(builder.params, builder.definitions)
+    mark_backward(builder.nodes, force=message.force_backward)
+    outputs = sorted(builder.available, key=lambda name: name.encode())
+    for name in outputs:
+        log.info("This network produces output %s", name)
+    return Graph(message.name, state.phase == 0, builder.nodes, builder.params, builder.inputs, outputs)
+
+
+class _Builder:
+    """Adds layers one by one; holds what the next one may connect to."""
+
+    def __init__(self, seed: int, device: str) -> None:
+        self.seed = seed
+        self.device = device
+        self.nodes: list[Node] = []
+        self.params: list[Param] = []
+        self.inputs: list[str] = []
+        self.definitions: dict[str, LayerDefinition] = {}
+        self.current: dict[str, Value] = {}  # last version of every blob made so far
+        self.available: dict[str, None] = {}  # blobs nobody has read yet, in order
+
+    def add(self, layer: LayerDefinition) -> None:
+        """Create one layer and connect it."""
+        kind = find_layer_type(layer)
+        log.info("Creating Layer %s", layer.name)
+        _check_propagate_down(layer)
+        kind.check(layer)
+        bottoms = [self._take(layer, name) for name in layer.bottoms]
+        bottom_shapes = [value.shape for value in bottoms]
+        try:
+            seed = self.seed ^ zlib.crc32(layer.name.encode())
+            runtime = kind.create(layer, bottom_shapes, self.device, seed)
+            top_shapes = runtime.top_shapes(bottom_shapes)
+            param_shapes = runtime.param_shapes(bottom_shapes)
+        except (ConfigError, DataError) as error:
+            raise layer.located(error) from None
+        tops = self._make_tops(layer, kind, bottoms, top_shapes)
+        node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
+        node.params = self._make_params(layer, kind, param_shapes)
+        node.loss_weights = _loss_weights(layer, kind, len(tops))
+        runtime.stream = seed
+        runtime.params = [param.blob for param in node.params]
+        self.definitions[layer.name] = layer
+        self.nodes.append(node)
+        self.params += node.params
+        log.info("Setting up %s", layer.name)
+        for top, weight in zip(tops, node.loss_weights):
+            log.info("Top shape: %s", shape_string(top.shape))
+            if weight:
+                log.info("    with loss weight %g", weight)
+
+    def _take(self, layer: LayerDefinition, name: str) -> Value:
+        log.info("%s <- %s", layer.name, name)
+        self.available.pop(name, None)
+        return self.current[name]
+
+    def _make_tops(
+        self, layer: LayerDefinition, kind: type[LayerType], bottoms: list[Value], shapes: list[list[int]]
+    ) -> list[Value]:
+        tops = []
+        for index, name in enumerate(layer.tops):
+            in_place = index < len(bottoms) and layer.bottoms[index] == name
+            if in_place and not kind.allows_in_place(layer):
+                raise layer.error(
+                    f"{kind.type} cannot work in place (top '{name}' is its bottom)", "top", index,
+                    hint="give the top a name of its own",
+                )  # fmt: skip
+            if not in_place and name in self.current:
+                raise layer.error(f"duplicate top: blob '{name}' is already made by another layer", "top", index)
+            log.info("%s -> %s%s", layer.name, name, " (in-place)" if in_place else "")
+            value = Value(name, shapes[index], memory_of=bottoms[index] if in_place else None)
+            self.current[name] = value
+            self.available[name] = None
+            if layer.type == "Input":
+                self.inputs.append(name)
+            tops.append(value)
+        tops += [Value("(automatic)", shape, hidden=True) for shape in shapes[len(tops) : _least(kind)]]
+        return tops
+
+    def _make_params(self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]]) -> list[Param]:
+        specs = layer.message.param
+        if len(specs) > len(shapes):
+            raise layer.error(f"{len(specs)} param entries for {len(shapes)} learned blobs", "param", len(shapes))
+        given = layer.message.blobs
+        if given and len(given) != len(shapes):
+            raise layer.error(f"{len(given)} blobs given, the layer has {len(shapes)}", "blobs")
+        fillers = kind.fillers(layer)
+        params = []
+        for index, shape in enumerate(shapes):
+            spec = specs[index] if index < len(specs) else schema.ParamSpec()
+            param = Param(layer.name, index, spec.name, core.Blob(shape), spec.lr_mult, spec.decay_mult)
+            if not kind.learned(index):
+                if index < len(specs) and spec.lr_mult != 0:
+                    raise layer.error(
+                        f"blob {index} of a {kind.type} layer is not learned, lr_mult must be 0, got {spec.lr_mult:g}",
+                        "param", index, "lr_mult",
+                    )  # fmt: skip
+                param.lr_mult = 0.0
+            if given:
+                _load_given(layer, index, given[index], param.blob)
+            else:
+                self._fill(layer, index, fillers[index], param.blob)
+            params.append(param)
+        return params
+
+    def _fill(self, layer: LayerDefinition, index: int, filler: Any, blob: core.Blob) -> None:
+        try:
+            core.fill(
+                blob, type=filler.type, value=filler.value, min=filler.min, max=filler.max, mean=filler.mean,
+                std=filler.std, sparse=filler.sparse,
+                variance_norm=filler.VarianceNorm.Name(filler.variance_norm),
+                seed=self.seed, stream=zlib.crc32(f"{layer.name}/{index}".encode()),
+            )  # fmt: skip
+        except ConfigError as error:
+            raise layer.located(error) from None
+
+
+def _least(kind: type[LayerType]) -> int:
+    return kind.tops.least if kind.loss else 0
+
+
+def _load_given(layer: LayerDefinition, index: int, proto: Any, blob: core.Blob) -> None:
+    """Take a learned blob's values from the layer's own message."""
+    from ..weights import blobproto_to_array
+
+    values = blobproto_to_array(proto)
+    if values.size != blob.count:
+        raise ShapeError(
+            f"blob {index} has {values.size} values, the layer's has shape {tuple(blob.shape)}",
+            where=layer.position("blobs", index), layer=layer.name, layer_type=layer.type,
+        )  # fmt: skip
+    blob.data[...] = values.reshape(blob.shape)
+
+
+def _check_propagate_down(layer: LayerDefinition) -> None:
+    given = len(layer.message.propagate_down)
+    if given not in (0, len(layer.bottoms)):
+        problem = f"propagate_down needs one value for each of {len(layer.bottoms)} bottoms, got {given}"
+        raise layer.error(problem, "propagate_down")
+
+
+def _loss_weights(layer: LayerDefinition, kind: type[LayerType], tops: int) -> list[float]:
+    """Loss weight of every top; the implicit one of a loss layer is written into its message, as Caffe saves it."""
+    given = list(layer.message.loss_weight)
+    if given and len(given) != tops:
+        raise layer.error(f"loss_weight needs one value for each of {tops} tops, got {len(given)}", "loss_weight")
+    if not given and kind.loss:
+        given = kind.default_loss_weights(tops)
+        layer.message.loss_weight.extend(given)
+    return given or [0.0] * tops
+
+
+def shape_string(shape: list[int]) -> str:
+    """Word a shape as Caffe's logs do: every dim and a blank, then the count in parentheses."""
+    count = 1
+    for dim in shape:
+        count *= dim
+    return "".join(f"{dim} " for dim in shape) + f"({count})"

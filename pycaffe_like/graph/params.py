@@ -1,0 +1,63 @@
+"""Params with the same name share their memory."""
+
+from __future__ import annotations
+
+import logging
+
+from ..definition import LayerDefinition
+from .nodes import Param
+
+log = logging.getLogger("caffe")
+
+
+def share_params(params: list[Param], definitions: dict[str, LayerDefinition]) -> None:
+    """Let every later param of a name use the data and diff of the first.
+
+    Raises
+    ------
+    ConfigError
+        If shapes (STRICT) or counts (PERMISSIVE) differ, or explicit lr_mult or decay_mult do.
+    """
+    owners: dict[str, Param] = {}
+    explicit: dict[tuple[str, str], float] = {}
+    for param in params:
+        if not param.name:
+            continue
+        owner = owners.setdefault(param.name, param)
+        _merge_multipliers(param, owner, definitions[param.layer], explicit)
+        if owner is not param:
+            _share(param, owner, definitions[param.layer])
+
+
+def _share(param: Param, owner: Param, layer: LayerDefinition) -> None:
+    permissive = layer.message.param[param.index].share_mode == 1
+    mine, theirs = list(param.blob.shape), list(owner.blob.shape)
+    if (param.blob.count != owner.blob.count) if permissive else (mine != theirs):
+        raise layer.error(
+            f"param '{param.name}' of shape {tuple(mine)} cannot share with layer '{owner.layer}', whose has shape "
+            f"{tuple(theirs)}",
+            "param", param.index,
+            hint="" if permissive else "share_mode: PERMISSIVE asks for equal counts only",
+        )  # fmt: skip
+    log.info("Sharing parameters '%s' owned by layer '%s', param index %d", param.name, owner.layer, owner.index)
+    param.owner = owner
+    param.blob.share_data(owner.blob)
+    param.blob.share_diff(owner.blob)
+
+
+def _merge_multipliers(
+    param: Param, owner: Param, layer: LayerDefinition, explicit: dict[tuple[str, str], float]
+) -> None:
+    """An explicit multiplier of any sharer holds for all; two that differ are refused."""
+    spec = layer.message.param[param.index]
+    for field in ("lr_mult", "decay_mult"):
+        if not spec.HasField(field):
+            continue
+        value = getattr(spec, field)
+        if explicit.setdefault((param.name, field), value) != value:
+            raise layer.error(
+                f"shared param '{param.name}' has {field} {value:g} here and {explicit[param.name, field]:g} in a layer "
+                f"before (owner '{owner.layer}')",
+                "param", param.index, field,
+            )  # fmt: skip
+        setattr(owner, field, value)

@@ -1,0 +1,245 @@
+"""What a layer type is to the graph builder: arity, traits, parameter rules, and how prototxt becomes arguments.
+
+Each module of `pycaffe_like.layers` holds one subclass of `LayerType`; the folder is walked, there is no list. The
+C++ layer of the same type name does the computing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from . import _core as core
+from .definition import LayerDefinition
+from .errors import ConfigError, nearest
+
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many bottoms or tops a layer takes; `most` None means any number."""
+
+    least: int
+    most: int | None
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        if self.least == self.most:
+            return f"exactly {self.least}"
+        return f"{self.least} to {self.most}"
+
+    def accepts(self, count: int) -> bool:
+        """Tell whether `count` blobs are allowed."""
+        return count >= self.least and (self.most is None or count <= self.most)
+
+
+def exactly(count: int) -> Count:
+    """Exactly `count` blobs."""
+    return Count(count, count)
+
+
+def at_least(count: int) -> Count:
+    """`count` blobs or more."""
+    return Count(count, None)
+
+
+def between(least: int, most: int) -> Count:
+    """From `least` to `most` blobs."""
+    return Count(least, most)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values a numeric parameter may have. Tests generate bad values from it.
+
+    Parameters
+    ----------
+    low, high
+        Bounds, included unless the matching `*_open` is set.
+    required
+        The field must be given.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+    required: bool = False
+
+    def accepts(self, value: float) -> bool:
+        """Tell whether `value` (never NaN) is allowed."""
+        above = self.low is None or (value > self.low if self.low_open else value >= self.low)
+        below = self.high is None or (value < self.high if self.high_open else value <= self.high)
+        return above and below
+
+    def __str__(self) -> str:
+        parts = []
+        if self.low is not None:
+            parts.append(f"{'>' if self.low_open else '>='} {self.low:g}")
+        if self.high is not None:
+            parts.append(f"{'<' if self.high_open else '<='} {self.high:g}")
+        return " and ".join(parts) or "given"
+
+    def bad_values(self) -> list[float]:
+        """Values just outside the bounds."""
+        bad = []
+        if self.low is not None:
+            bad.append(self.low if self.low_open else self.low - 1)
+        if self.high is not None:
+            bad.append(self.high if self.high_open else self.high + 1)
+        return bad
+
+
+class LayerType:
+    """One layer type. Subclasses state the traits and turn parameters into constructor arguments.
+
+    Attributes
+    ----------
+    type : str
+        Name in the prototxt's `type` field, and of the C++ layer.
+    param : str
+        Field of LayerParameter that holds the type's parameters, empty if it has none.
+    bottoms, tops : Count
+        How many blobs it takes and makes.
+    same_count : bool
+        As many tops as bottoms.
+    in_place : bool
+        Whether a top may be the bottom at the same position.
+    loss : bool
+        The first top gets loss weight 1 when none is given, and tops that are left out are made anonymously.
+    layout : {"any", "channels_last", "plain"}
+        What it wants of its bottoms: "any" takes what comes and passes it on, "channels_last" computes 4-D and
+        5-D blobs channels-last, "plain" needs C-contiguous ones.
+    plain_bottoms : tuple of int
+        Bottoms that must be plain whatever `layout` says (labels).
+    precision : {"any", "matrix", "float32"}
+        "any" passes the type on, "matrix" turns to bfloat16 in a bfloat16 plan, "float32" takes any type and
+        makes float32 tops.
+    constraints : mapping of str to Rule
+        Fields of the parameter message and the values they may have.
+    """
+
+    type: ClassVar[str]
+    param: ClassVar[str] = ""
+    bottoms: ClassVar[Count] = exactly(1)
+    tops: ClassVar[Count] = exactly(1)
+    same_count: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+    loss: ClassVar[bool] = False
+    layout: ClassVar[Literal["any", "channels_last", "plain"]] = "any"
+    plain_bottoms: ClassVar[tuple[int, ...]] = ()
+    precision: ClassVar[Literal["any", "matrix", "float32"]] = "any"
+    constraints: ClassVar[Mapping[str, Rule]] = {}
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """Keyword arguments of the C++ layer: canonical, complete, plain Python values."""
+        return {}
+
+    @classmethod
+    def fillers(cls, layer: LayerDefinition) -> list[Any]:
+        """One FillerParameter message for each learned blob, in order."""
+        return []
+
+    @classmethod
+    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
+        """Make the layer object; types written in Python override this. `seed` is this layer's own."""
+        return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
+
+    @classmethod
+    def layout_of(cls, layer: LayerDefinition) -> str:
+        """Layout this very layer wants; `layout` unless its parameters say otherwise."""
+        return cls.layout
+
+    @classmethod
+    def default_loss_weights(cls, tops: int) -> list[float]:
+        """Loss weights of the tops when the prototxt gives none."""
+        return [float(cls.loss and index == 0) for index in range(tops)]
+
+    @classmethod
+    def forces_backward(cls, bottom: int) -> bool:
+        """Whether `force_backward` may ask for the gradient of this bottom."""
+        return not (cls.loss and bottom == 1)
+
+    @classmethod
+    def learned(cls, index: int) -> bool:
+        """Whether the solver learns blob `index`; statistics are not learned."""
+        return True
+
+    @classmethod
+    def allows_in_place(cls, layer: LayerDefinition) -> bool:
+        """Whether this very layer may work in place."""
+        return cls.in_place
+
+    @classmethod
+    def check(cls, layer: LayerDefinition) -> None:
+        """Check counts of blobs and values of parameters; raises ConfigError at the field that is wrong."""
+        cls._check_counts(layer)
+        if cls.param:
+            check_constraints(layer, cls.param, cls.constraints)
+
+    @classmethod
+    def _check_counts(cls, layer: LayerDefinition) -> None:
+        for field, count, names in (
+            ("bottom", cls.bottoms, layer.bottoms),
+            ("top", cls.tops, layer.tops),
+        ):
+            missing_is_automatic = field == "top" and cls.loss and len(names) < count.least
+            if not count.accepts(len(names)) and not missing_is_automatic:
+                raise layer.error(f"{cls.type} takes {count} {field} blob(s), got {len(names)}", field)
+        if cls.same_count and len(layer.bottoms) != len(layer.tops):
+            problem = f"{cls.type} takes as many tops as bottoms, got {len(layer.tops)} and {len(layer.bottoms)}"
+            raise layer.error(problem, "top")
+
+
+def check_constraints(layer: LayerDefinition, param: str, constraints: Mapping[str, Rule]) -> None:
+    """Check the fields of one parameter message; the one place that words a bad value."""
+    message = getattr(layer.message, param)
+    for field, rule in constraints.items():
+        value = getattr(message, field)
+        repeated = not isinstance(value, (int, float))
+        if not repeated and not message.HasField(field):
+            if rule.required:
+                raise layer.error(f"{field} must be {rule}, got nothing", param, hint=f"set {param}.{field}")
+            continue
+        for index, item in enumerate(value if repeated else [value]):
+            if item != item or not rule.accepts(item):
+                kind = "an int" if isinstance(item, int) else "a number"
+                path = (param, field, index) if repeated else (param, field)
+                raise layer.error(f"{field} must be {kind} {rule}, got {item:g}", *path)
+
+
+@cache
+def layer_types() -> dict[str, type[LayerType]]:
+    """Find all layer types by walking the `layers` folder.
+
+    Returns
+    -------
+    dict
+        Type name to class, sorted by name.
+    """
+    from . import layers
+
+    found: dict[str, type[LayerType]] = {}
+    for module in pkgutil.iter_modules(layers.__path__):
+        for value in vars(importlib.import_module(f"{layers.__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, LayerType) and "type" in vars(value):
+                found[value.type] = value
+    return dict(sorted(found.items()))
+
+
+def find_layer_type(layer: LayerDefinition) -> type[LayerType]:
+    """Look up the type of a layer; raises ConfigError naming the known ones."""
+    types = layer_types()
+    if layer.type in types:
+        return types[layer.type]
+    hint = nearest(layer.type, types) or f"known types: {', '.join(types)}"
+    raise ConfigError(
+        f"unknown layer type '{layer.type}'", where=layer.position("type"), layer=layer.name, hint=hint
+    )

@@ -1,0 +1,63 @@
+"""Dropout: drops random elements while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Rule, Shape
+
+
+class Dropout(LayerType):
+    """Drop each element with probability r while training: ``y = x * m / (1 - r)``; in TEST phase ``y = x``.
+
+    Parameters
+    ----------
+    dropout_ratio : float in [0, 1), default 0.5
+        Probability r that an element is dropped (its m is 0, else 1).
+
+    Returns
+    -------
+    y
+        Same shape, layout and type as the bottom.
+
+    Raises
+    ------
+    ConfigError
+        If dropout_ratio is outside [0, 1).
+
+    Notes ----- In-place use is allowed. The mask takes no memory: it is a function of the net's seed, the
+    layer's name, the iteration and the element's place in memory, so that a resumed run, and a run on another
+    number of threads, draws the same one. ``E[y] = x``, so nothing is rescaled in TEST phase.
+
+    References
+    ----------
+    N. Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "drop6" type: "Dropout" bottom: "fc6" top: "fc6" dropout_param { dropout_ratio: 0.5 } }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> run_layer('type: "Dropout"', [1.0, 2.0])
+    [1.0, 2.0]
+    >>> values = run_layer('type: "Dropout"', [1.0] * 1000, phase=0)
+    >>> sorted(set(values))
+    [0.0, 2.0]
+    """
+
+    type = "Dropout"
+    param = "dropout_param"
+    in_place = True
+    constraints = {"dropout_ratio": Rule(low=0, high=1, high_open=True)}
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        return {
+            "dropout_ratio": float(layer.message.dropout_param.dropout_ratio),
+            "training": layer.training,
+        }

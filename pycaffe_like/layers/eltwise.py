@@ -1,0 +1,94 @@
+"""Eltwise: sum, product or maximum of several blobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Shape, at_least
+
+log = logging.getLogger("caffe")
+
+
+class Eltwise(LayerType):
+    """Combine blobs of one shape element by element.
+
+    ``SUM``: ``y = sum_i coeff_i * x_i``; ``PROD``: ``y = prod_i x_i``; ``MAX``: ``y = max_i x_i``.
+
+    Parameters
+    ----------
+    operation : {SUM, PROD, MAX}, default SUM
+        How to combine.
+    coeff : float, repeated
+        Factors of a SUM, one for each bottom; all 1 when not given. MAX ignores them with a warning.
+    stable_prod_grad : bool, default true
+        Gradient of PROD as dy times the product of the other bottoms. When false it is ``dy * y / x_i``,
+        which is cheaper for many bottoms and NaN where x_i is 0.
+
+    Returns
+    -------
+    y
+        Shape, layout and type of the bottoms.
+
+    Raises
+    ------
+    ConfigError
+        If coeff is given with PROD, or not once for each bottom.
+    ShapeError
+        If the bottoms' shapes differ.
+
+    Notes ----- Not for in-place use. MAX gives the gradient to one bottom: bottom 0 beats bottom 1 only when
+    it is greater, every later bottom must be greater than the best so far. Caffe's GPU code breaks ties
+    another way.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016 (SUM).
+
+    Examples
+    --------
+    ::
+
+        layer { name: "res2a" type: "Eltwise" bottom: "branch1" bottom: "branch2" top: "res2a" }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> run_layer('type: "Eltwise" eltwise_param { coeff: 1 coeff: -2 }', [5.0, 6.0], [1.0, 2.0])
+    [3.0, 2.0]
+    """
+
+    type = "Eltwise"
+    param = "eltwise_param"
+    bottoms = at_least(2)
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.eltwise_param
+        return {
+            "operation": param.EltwiseOp.Name(param.operation),
+            "coeff": [float(value) for value in param.coeff] or [1.0] * len(bottoms),
+            "stable_prod_grad": bool(param.stable_prod_grad),
+        }
+
+    @classmethod
+    def check(cls, layer: LayerDefinition) -> None:
+        """See `LayerType.check`."""
+        super().check(layer)
+        param = layer.message.eltwise_param
+        if not param.coeff:
+            return
+        operation = param.EltwiseOp.Name(param.operation)
+        if operation == "PROD":
+            hint = "remove coeff, or use operation: SUM"
+            raise layer.error(
+                "coeff cannot be used with operation PROD", "eltwise_param", "coeff", 0, hint=hint
+            )
+        if len(param.coeff) != len(layer.bottoms):
+            problem = (
+                f"coeff must be given once for each of {len(layer.bottoms)} bottoms, got {len(param.coeff)}"
+            )
+            raise layer.error(problem, "eltwise_param", "coeff", len(param.coeff) - 1)
+        if operation == "MAX":
+            log.warning("%s: coeff has no effect with operation MAX", layer.name)

@@ -1,0 +1,62 @@
+"""ReLU: rectified linear units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Shape
+
+
+class ReLU(LayerType):
+    """Rectified linear unit, element by element: ``y = max(x, 0) + negative_slope * min(x, 0)``.
+
+    Parameters
+    ----------
+    negative_slope : float, default 0
+        Slope for x <= 0; 0 gives the plain ReLU, a small value the leaky one.
+
+    Returns
+    -------
+    y
+        Same shape, layout and type as the bottom.
+
+    Raises
+    ------
+    ConfigError
+        If the layer works in place with a negative slope below 0: the sign of x could not be told from y.
+
+    Notes
+    -----
+    In-place use is allowed and saves memory. The gradient at 0 is `negative_slope`. NaN passes through, where
+    Caffe's CPU code turns it into 0. `engine` is accepted and ignored.
+
+    References
+    ----------
+    V. Nair and G. Hinton, Rectified linear units improve restricted Boltzmann machines, ICML 2010.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> run_layer('type: "ReLU" relu_param { negative_slope: 0.5 }', [[-2.0, 3.0]])
+    [[-1.0, 3.0]]
+    """
+
+    type = "ReLU"
+    param = "relu_param"
+    in_place = True
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        return {"negative_slope": float(layer.message.relu_param.negative_slope)}
+
+    @classmethod
+    def allows_in_place(cls, layer: LayerDefinition) -> bool:
+        """See `LayerType.allows_in_place`."""
+        return bool(layer.message.relu_param.negative_slope >= 0)

@@ -1,0 +1,46 @@
+"""Silence: reads blobs that nothing else reads."""
+
+from __future__ import annotations
+
+from ..layer_type import LayerType, at_least, exactly
+
+
+class Silence(LayerType):
+    """Read blobs and make nothing of them, so that they are no outputs of the net.
+
+    Parameters
+    ----------
+    None.
+
+    Returns
+    -------
+    None.
+
+    Raises
+    ------
+    ConfigError
+        If there is no bottom, or any top.
+
+    Notes
+    -----
+    Backward sets the diffs of the bottoms to zero.
+
+    References
+    ----------
+    The layer of the same name in BVLC Caffe.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "unused" type: "Silence" bottom: "label2" }
+
+    >>> from pycaffe_like.testing import layer_net
+    >>> net = layer_net('type: "Silence"', [1.0, 2.0], tops=0, backward=False)
+    >>> net.outputs
+    []
+    """
+
+    type = "Silence"
+    bottoms = at_least(1)
+    tops = exactly(0)

@@ -1,0 +1,149 @@
+"""The chain of passes, and the executor made from their result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from .. import _core as core
+from ..graph.nodes import Graph, Node, Value
+from .fusion import fuse_layers
+from .layout import assign_layouts
+from .precision import assign_precision
+
+
+@dataclasses.dataclass
+class Plan:
+    """A graph ready to run.
+
+    Attributes
+    ----------
+    graph : Graph
+        After all passes.
+    blobs : dict of Value to core.Blob
+        One blob for each version that owns memory (`Value.root`).
+    executor : core.Executor
+        Runs `graph.nodes` in order.
+    """
+
+    graph: Graph
+    blobs: dict[Value, core.Blob]
+    executor: core.Executor
+
+    def blob(self, value: Value) -> core.Blob:
+        """The blob a version lives in."""
+        return self.blobs[value.root]
+
+    def steps(self, first: int, last: int, order: Mapping[str, int]) -> tuple[int, int] | None:
+        """Range of executor steps that run the declared layers `first` to `last`, both included.
+
+        Parameters
+        ----------
+        order
+            Position of each declared layer.
+
+        Returns
+        -------
+        tuple of int, or None
+            None if a fused step would run a layer outside the range as well.
+        """
+        inside: list[int] = []
+        waiting: list[int] = []  # reorders, which belong to the layer after them
+        for index, node in enumerate(self.graph.nodes):
+            places = [order[name] for name in node.members]
+            if not places:
+                waiting.append(index)
+                continue
+            hits = [first <= place <= last for place in places]
+            if all(hits):
+                inside += [*waiting, index]
+            elif any(hits):
+                return None
+            waiting = []
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def make_plan(
+    declared: Graph,
+    *,
+    precision: str = "float32",
+    fusion: bool = True,
+    seed: int = 0,
+    keep: Mapping[str, core.Blob] | None = None,
+) -> Plan:
+    """Plan a graph.
+
+    Parameters
+    ----------
+    declared : Graph
+        Left as it is; passes work on a copy.
+    precision : {"float32", "bfloat16"}
+        Element type of activations.
+    fusion : bool
+        Whether neighbouring layers may run as one.
+    seed : int
+        Seed of the layers' random numbers.
+    keep : mapping of str to core.Blob, optional
+        Blobs of an earlier plan of the same net, used again where name and form are equal.
+    """
+    graph = _copy(declared)
+    if fusion:
+        graph = fuse_layers(graph)
+    graph = assign_precision(graph, precision)
+    graph = assign_layouts(graph)
+    blobs = _make_blobs(graph, keep or {})
+    executor = core.Executor([_step(node, blobs) for node in graph.nodes], seed)
+    executor.reshape()
+    return Plan(graph, blobs, executor)
+
+
+def _copy(graph: Graph) -> Graph:
+    """Copy nodes and values; layers, params and definitions stay the same objects."""
+    copies: dict[Value, Value] = {}
+
+    def copy(value: Value) -> Value:
+        if value not in copies:
+            copies[value] = dataclasses.replace(value)
+            if value.memory_of is not None:
+                copies[value].memory_of = copy(value.memory_of)
+        return copies[value]
+
+    nodes = [
+        dataclasses.replace(
+            node,
+            bottoms=[copy(value) for value in node.bottoms],
+            tops=[copy(value) for value in node.tops],
+            propagate_down=list(node.propagate_down),
+            members=list(node.members),
+        )
+        for node in graph.nodes
+    ]
+    return dataclasses.replace(graph, nodes=nodes)
+
+
+def _make_blobs(graph: Graph, keep: Mapping[str, core.Blob]) -> dict[Value, core.Blob]:
+    visible = {id(value.root) for value in graph.blobs().values()}
+    blobs: dict[Value, core.Blob] = {}
+    for node in graph.nodes:
+        for value in node.tops:
+            root = value.root
+            if root in blobs:
+                continue
+            old = keep.get(root.name) if id(root) in visible else None
+            if old is not None and old.dtype == root.dtype and old.layout == core.Blob(old.shape, root.dtype, root.layout).layout:
+                blobs[root] = old
+            else:
+                blobs[root] = core.Blob(root.shape, root.dtype, root.layout)
+    return blobs
+
+
+def _step(node: Node, blobs: Mapping[Value, core.Blob]) -> core.Step:
+    return core.Step(
+        name=node.name,
+        layer=node.layer,
+        bottoms=[blobs[value.root] for value in node.bottoms],
+        tops=[blobs[value.root] for value in node.tops],
+        loss_weights=node.loss_weights,
+        propagate_down=node.propagate_down,
+        need_backward=node.need_backward,
+    )

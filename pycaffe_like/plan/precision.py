@@ -1,0 +1,43 @@
+"""Precision pass: in a bfloat16 plan, matrix layers and what follows them work on bfloat16 activations.
+
+Learned blobs, statistics, labels and losses stay float32.
+"""
+
+from __future__ import annotations
+
+from ..graph.nodes import Graph, Node
+from .conversion import convert_bottom
+
+
+def assign_precision(graph: Graph, precision: str) -> Graph:
+    """Give every value its element type.
+
+    Parameters
+    ----------
+    graph : Graph
+        Changed and returned.
+    precision : {"float32", "bfloat16"}
+        What matrix layers compute in.
+    """
+    if precision == "float32":
+        return graph
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        dtype = _dtype(node)
+        if node.kind.precision != "float32":
+            for index, value in enumerate(node.bottoms):
+                if value.dtype != dtype:
+                    convert_bottom(nodes, node, index, layout=value.layout, dtype=dtype)
+        for top in node.tops:
+            top.dtype = dtype
+        nodes.append(node)
+    graph.nodes = nodes
+    return graph
+
+
+def _dtype(node: Node) -> str:
+    if node.kind.precision == "matrix":
+        return "bfloat16"
+    if node.kind.precision == "any" and any(value.dtype == "bfloat16" for value in node.bottoms):
+        return "bfloat16"
+    return "float32"
