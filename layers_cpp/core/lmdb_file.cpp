@@ -1,8 +1,8 @@
 // The format: pages of one size. Pages 0 and 1 hold the meta data, the one of the later transaction counts.
-// A page begins with a header of 16 bytes (number u64, u16, flags u16, lower u16, upper u16), then offsets of its
-// nodes (u16). A node is {u16 lo, hi, flags, key_bytes; key; value}: in a branch, lo, hi and flags make up the
-// number of the child page, in a leaf lo and hi the size of the value. A large value stands in overflow pages
-// of its own, behind a header of 16 bytes, and the node holds their number. All little-endian.
+// A page begins with a header of 16 bytes (number u64, u16, flags u16, lower u16, upper u16), then offsets of
+// its nodes (u16). A node is {u16 lo, hi, flags, key_bytes; key; value}: in a branch, lo, hi and flags make
+// up the number of the child page, in a leaf lo and hi the size of the value. A large value stands in
+// overflow pages of its own, behind a header of 16 bytes, and the node holds their number. All little-endian.
 #include "core/lmdb_file.hpp"
 
 #include <fcntl.h>
@@ -43,7 +43,7 @@ std::string named(std::uint64_t page) { return "page " + std::to_string(page); }
 }  // namespace
 
 LmdbFile::LmdbFile(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  struct stat status {};
+  struct stat status{};
   if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
     const std::string problem = std::strerror(errno);
     if (descriptor_ >= 0) close(descriptor_);
@@ -87,11 +87,14 @@ LmdbFile::Meta LmdbFile::read_meta(std::uint64_t offset) const {
 void LmdbFile::check_meta() const {
   if (meta_.flags != 0) fail("its table is of a special kind (flags " + std::to_string(meta_.flags) + ")");
   if (meta_.entries > file_bytes_ / kLeastRecordBytes) {
-    fail("it says " + std::to_string(meta_.entries) + " records, but has " + std::to_string(file_bytes_) + " bytes");
+    fail("it says " + std::to_string(meta_.entries) + " records, but has " + std::to_string(file_bytes_) +
+         " bytes");
   }
-  if (meta_.depth > kMaxDepth || (meta_.entries > 0) != (meta_.root != kNoPage)) fail("its meta page is damaged");
-  // A writer may have counted a few last pages it did not need in the end. So pages missing from the end are no
-  // fault by themselves, unless they are many or the last one is cut; reading one that is used fails later.
+  if (meta_.depth > kMaxDepth || (meta_.entries > 0) != (meta_.root != kNoPage))
+    fail("its meta page is damaged");
+  // A writer may have counted a few last pages it did not need in the end. So pages missing from the end are
+  // no fault by themselves, unless they are many or the last one is cut; reading one that is used fails
+  // later.
   constexpr std::uint64_t kUnwrittenPages = 16;
   const std::uint64_t pages = file_bytes_ / meta_.page_bytes;
   const bool cut = pages <= meta_.last_page && file_bytes_ % meta_.page_bytes != 0;
@@ -163,8 +166,9 @@ void LmdbCursor::push(std::uint64_t page_number) {
   file_.read(page_number * page_bytes, level.page);
   const auto flags = load<std::uint16_t>(level.page, 10);
   const auto lower = load<std::uint16_t>(level.page, 12);
-  const bool whole = load<std::uint64_t>(level.page, 0) == page_number && (flags == kBranch || flags == kLeaf) &&
-                     lower > kPageHeader && lower <= page_bytes && lower % 2 == 0;
+  const bool whole = load<std::uint64_t>(level.page, 0) == page_number &&
+                     (flags == kBranch || flags == kLeaf) && lower > kPageHeader && lower <= page_bytes &&
+                     lower % 2 == 0;
   if (!whole) fail(named(page_number) + " is damaged");
   level.leaf = flags == kLeaf;
   level.count = static_cast<int>((lower - kPageHeader) / sizeof(std::uint16_t));
@@ -203,8 +207,8 @@ void LmdbCursor::take() {
   std::array<std::uint8_t, kPageHeader> header;
   file_.read(number * page_bytes, header);
   const std::uint64_t held = std::uint64_t{load<std::uint32_t>(header, 12)} * page_bytes;
-  const bool whole = load<std::uint64_t>(header, 0) == number && load<std::uint16_t>(header, 10) == kOverflow &&
-                     held >= kPageHeader + value_bytes_;
+  const bool whole = load<std::uint64_t>(header, 0) == number &&
+                     load<std::uint16_t>(header, 10) == kOverflow && held >= kPageHeader + value_bytes_;
   if (!whole) fail(named(number) + " is damaged");
   value_offset_ = number * page_bytes + kPageHeader;
   if (value_offset_ + value_bytes_ > file_.file_bytes_) fail("a record reaches behind its end");
@@ -212,7 +216,8 @@ void LmdbCursor::take() {
 
 LmdbCursor::Node LmdbCursor::node(const Level& level, int index) const {
   const std::span<const std::uint8_t> page(level.page);
-  const auto at = load<std::uint16_t>(page, kPageHeader + sizeof(std::uint16_t) * static_cast<std::size_t>(index));
+  const auto at =
+      load<std::uint16_t>(page, kPageHeader + sizeof(std::uint16_t) * static_cast<std::size_t>(index));
   if (at + kNodeHeader > page.size()) fail("a node reaches outside of its page");
   const auto low = load<std::uint32_t>(page, at);  // two numbers of 16 bits, the lower one first
   const auto flags = load<std::uint16_t>(page, at + 4u);
@@ -222,7 +227,9 @@ LmdbCursor::Node LmdbCursor::node(const Level& level, int index) const {
   node.child = low | std::uint64_t{flags} << 32;
   node.value_bytes = low;
   node.in_overflow_pages = level.leaf && flags == kValueInOverflow;
-  const std::size_t held = !level.leaf ? 0 : node.in_overflow_pages ? sizeof(std::uint64_t) : node.value_bytes;
+  const std::size_t held = !level.leaf              ? 0
+                           : node.in_overflow_pages ? sizeof(std::uint64_t)
+                                                    : node.value_bytes;
   const bool known = !level.leaf || flags == 0 || flags == kValueInOverflow;
   if (!known || node.offset > page.size() || held > page.size() - node.offset) fail("a node is damaged");
   node.key = page.subspan(at + kNodeHeader, key_bytes);

@@ -1,9 +1,9 @@
 // Reads an LMDB file in the order of its keys, trusting nothing in it.
 //
-// LMDB's own library reads through a memory map and believes the page numbers and sizes that stand in the file,
-// so a truncated or damaged file ends the process with SIGBUS. This reader copies what it needs with pread and
-// checks every offset: damage throws std::runtime_error. It takes no lock, so nobody may write to the database
-// meanwhile, and it does not mind who else has the file open.
+// LMDB's own library reads through a memory map and believes the page numbers and sizes that stand in the
+// file, so a truncated or damaged file ends the process with SIGBUS. This reader copies what it needs with
+// pread and checks every offset: damage throws std::runtime_error. It takes no lock, so nobody may write to
+// the database meanwhile, and it does not mind who else has the file open.
 //
 // Only what image databases are made of is supported: one table, plain keys, one value a key.
 #pragma once

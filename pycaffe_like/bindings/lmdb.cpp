@@ -56,14 +56,16 @@ std::uint64_t skip_records(LmdbCursor& cursor, std::uint64_t count) {
 
 void bind_lmdb(py::module_& m) {
   py::class_<LmdbFile>(m, "LmdbFile", "An LMDB file, read without trust. Damage raises RuntimeError.")
-      .def(py::init([](const std::filesystem::path& path) { return std::make_unique<LmdbFile>(path.string()); }),
+      .def(py::init(
+               [](const std::filesystem::path& path) { return std::make_unique<LmdbFile>(path.string()); }),
            py::arg("path"))
       .def("__len__", &LmdbFile::entries);
   py::class_<LmdbCursor>(m, "LmdbCursor", "A place in an LMDB file; for one thread at a time.")
       .def(py::init<const LmdbFile&>(), py::arg("file"), py::keep_alive<1, 2>())
       .def("next", &next_record, "Key and value of the next record, None past the last.")
       .def("skip", &skip_records, py::arg("count"), "Pass over records; returns how many there were.")
-      .def("after", &record_after, py::arg("key"), "Key and value of the record that follows a key, or None.");
+      .def("after", &record_after, py::arg("key"),
+           "Key and value of the record that follows a key, or None.");
 }
 
 }  // namespace caffe

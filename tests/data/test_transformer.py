@@ -107,13 +107,16 @@ def test_mean_file_of_either_age_is_read(golden, tmp_path):
 
 def test_bad_mean_files_are_named(tmp_path):
     path = tmp_path / "mean"
-    with pytest.raises(MissingFileError, match=r"no mean file .*mean"):
+    with pytest.raises(MissingFileError, match=r"mean: no such file"):
         read_mean(str(path))
     path.write_bytes(b"\xff\xff\xff")
-    with pytest.raises(DataError, match="not a BlobProto"):
+    with pytest.raises(DataError, match=r"mean: .*truncated"):
         read_mean(str(path))
     path.write_bytes(schema.BlobProto(num=1, channels=1, height=2, width=2, data=[1]).SerializeToString())
-    with pytest.raises(DataError, match="holds 1 values for the shape"):
+    with pytest.raises(DataError, match="holds 1 values"):
+        read_mean(str(path))
+    path.write_bytes(schema.BlobProto(num=2, channels=1, height=1, width=1, data=[1, 2]).SerializeToString())
+    with pytest.raises(DataError, match=r"shape \(2, 1, 1, 1\), not one image"):
         read_mean(str(path))
 
 
