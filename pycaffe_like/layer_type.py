@@ -148,9 +148,14 @@ class LayerType:
         return []
 
     @classmethod
-    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str) -> core.Layer:
-        """Make the layer object; types written in Python override this."""
+    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
+        """Make the layer object; types written in Python override this. `seed` is this layer's own."""
         return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
+
+    @classmethod
+    def layout_of(cls, layer: LayerDefinition) -> str:
+        """Layout this very layer wants; `layout` unless its parameters say otherwise."""
+        return cls.layout
 
     @classmethod
     def default_loss_weights(cls, tops: int) -> list[float]:
@@ -163,9 +168,9 @@ class LayerType:
         return not (cls.loss and bottom == 1)
 
     @classmethod
-    def not_learned(cls) -> bool:
-        """Whether the solver must leave the learned blobs alone (statistics)."""
-        return False
+    def learned(cls, index: int) -> bool:
+        """Whether the solver learns blob `index`; statistics are not learned."""
+        return True
 
     @classmethod
     def allows_in_place(cls, layer: LayerDefinition) -> bool:

@@ -147,7 +147,7 @@ def parse_net(text: str | bytes, file: str = "<string>") -> NetDocument:
     >>> net.message.layer[0].type, net.message.layer[0].param[0].lr_mult
     ('ReLU', 2.0)
     >>> str(net.layer_position(0, "param", 0, "lr_mult"))
-    '<string>:1:35'
+    '<string>:1:34'
     """
     return _upgraded(prototext.parse(text, schema.NetParameter, file))
 

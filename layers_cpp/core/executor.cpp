@@ -52,7 +52,9 @@ void named(const Step& step, Body&& body) {
 }  // namespace
 
 Executor::Executor(std::vector<Step> steps, uint64_t seed)
-    : forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()), seed_(seed) {}
+    : forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()), seed_(seed) {
+  for (Step& step : steps_) step.layer->runs_backward = step.need_backward;
+}
 
 Context Executor::context() { return {scratch_.get(), seed_, iteration}; }
 
@@ -130,12 +132,19 @@ double Executor::forward(size_t begin, size_t end) {
   return loss;
 }
 
+void Executor::prepare_backward(Step& step) {
+  step.layer->runs_backward = true;
+  step.layer->reshape(step.bottoms, step.tops);
+  scratch_->reserve(step.layer->scratch_bytes());
+}
+
 void Executor::backward(size_t begin, size_t end, bool all) {
   for (size_t i = end; i-- > begin;) {
     Step& step = steps_[i];
     if (timing) backward_ms[i] = 0;
     if (!step.need_backward && !all) continue;
     named(step, [&] {
+      if (!step.layer->runs_backward) prepare_backward(step);
       const auto start = timing ? Clock::now() : Clock::time_point();
       step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);
       if (timing) backward_ms[i] = milliseconds_since(start);

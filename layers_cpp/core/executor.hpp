@@ -50,6 +50,7 @@ class Executor {
   };
 
   void reshape_if_needed(size_t index);
+  void prepare_backward(Step& step);  // of a layer that was set up to run forward only
   void set_loss_weights(Step& step);
   double loss_of(Step& step) const;
   Context context();

@@ -46,6 +46,7 @@ class Layer {
   Blobs params;                            // learned blobs, float32 and plain, given by the net
   std::vector<bool> param_propagate_down;  // one for each of them
   uint64_t stream = 0;                     // tells this layer's random numbers from another's
+  bool runs_backward = true;               // false: reshape need not prepare for backward
 };
 
 }  // namespace caffe

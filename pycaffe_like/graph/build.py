@@ -9,7 +9,7 @@ from typing import Any
 from .. import _core as core
 from .. import schema
 from ..definition import LayerDefinition
-from ..errors import ConfigError, ShapeError
+from ..errors import ConfigError, DataError, ShapeError
 from ..layer_type import LayerType, find_layer_type
 from .backward import mark_backward
 from .filter import filter_layers
@@ -78,16 +78,17 @@ class _Builder:
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]
         try:
-            runtime = kind.create(layer, bottom_shapes, self.device)
+            seed = self.seed ^ zlib.crc32(layer.name.encode())
+            runtime = kind.create(layer, bottom_shapes, self.device, seed)
             top_shapes = runtime.top_shapes(bottom_shapes)
             param_shapes = runtime.param_shapes(bottom_shapes)
-        except ConfigError as error:
+        except (ConfigError, DataError) as error:
             raise layer.located(error) from None
         tops = self._make_tops(layer, kind, bottoms, top_shapes)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
         node.params = self._make_params(layer, kind, param_shapes)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
-        runtime.stream = zlib.crc32(layer.name.encode())
+        runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
         self.definitions[layer.name] = layer
         self.nodes.append(node)
@@ -138,10 +139,10 @@ class _Builder:
         for index, shape in enumerate(shapes):
             spec = specs[index] if index < len(specs) else schema.ParamSpec()
             param = Param(layer.name, index, spec.name, core.Blob(shape), spec.lr_mult, spec.decay_mult)
-            if kind.not_learned():
+            if not kind.learned(index):
                 if index < len(specs) and spec.lr_mult != 0:
                     raise layer.error(
-                        f"the statistics of a {kind.type} layer are not learned, lr_mult must be 0, got {spec.lr_mult:g}",
+                        f"blob {index} of a {kind.type} layer is not learned, lr_mult must be 0, got {spec.lr_mult:g}",
                         "param", index, "lr_mult",
                     )  # fmt: skip
                 param.lr_mult = 0.0

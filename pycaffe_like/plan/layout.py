@@ -27,10 +27,10 @@ def _has_layout(value: Value) -> bool:
 
 def _wanted(node: Node) -> list[str]:
     """Layout each bottom must have."""
-    if node.kind.layout == "any" and node.bottoms:
-        wanted = [node.bottoms[0].layout] * len(node.bottoms)
-    else:
-        wanted = [node.kind.layout] * len(node.bottoms)
+    layout = node.kind.layout_of(node.definition)
+    if layout == "any" and node.bottoms:
+        layout = node.bottoms[0].layout
+    wanted = [layout] * len(node.bottoms)
     for index in node.kind.plain_bottoms:
         if index < len(wanted):
             wanted[index] = "plain"
@@ -38,6 +38,7 @@ def _wanted(node: Node) -> list[str]:
 
 
 def _top_layout(node: Node) -> str:
-    if node.kind.layout != "any":
-        return node.kind.layout
+    layout = node.kind.layout_of(node.definition)
+    if layout != "any":
+        return layout
     return node.bottoms[0].layout if node.bottoms else "channels_last"

@@ -1,0 +1,380 @@
+// Pooling of x (N, C, H, W) channels-last over windows of kernel (kh, kw), by maximum, average or a random
+// draw.
+//
+//   MAX         y = the first largest value of the window in row-major order; -FLT_MAX if nothing is larger
+//   than that AVE         y = sum of the window / its size; zero padding counts, up to `pad` beyond the far
+//   border STOCHASTIC  in training y = a value of the window, drawn with a probability proportional to it; in
+//   testing
+//               y = sum of x^2 / sum of x, 0 where the sum is not positive
+//
+// An optional second top of MAX holds the place h * W + w of the maximum, -1 for none.
+//
+// Gradient: MAX and STOCHASTIC give dy to the element that was taken, AVE dy / size to each. Every element of
+// dx gathers from the windows over it, so that threads never meet. What was taken is kept as its number
+// within the window, in the smallest type that holds it; a net that only tests keeps nothing, and backward
+// finds the maxima again.
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/parallel.hpp"
+#include "core/registry.hpp"
+#include "math/philox.hpp"
+
+namespace caffe {
+namespace {
+
+constexpr int64_t kBlock = 64;  // channels at a time, whose intermediate values stay in the first cache
+
+struct Range {
+  int64_t begin, end;
+};
+
+// One direction, height or width.
+struct Extent {
+  int64_t in = 0, out = 0, kernel = 1, stride = 1, pad = 0;
+
+  int64_t start(int64_t o) const { return o * stride - pad; }
+  // The part of window `o` that lies inside the image.
+  Range window(int64_t o) const { return {std::max<int64_t>(0, start(o)), std::min(start(o) + kernel, in)}; }
+  // Length of window `o`, cut where the padding ends; not positive if it begins beyond.
+  int64_t length(int64_t o) const { return std::min(start(o) + kernel, in + pad) - start(o); }
+  // The windows over place `i`.
+  Range windows_over(int64_t i) const {
+    const int64_t reached = i + pad;
+    return {reached < kernel ? 0 : (reached - kernel) / stride + 1, std::min(reached / stride + 1, out)};
+  }
+};
+
+struct Geometry {
+  int64_t images = 0, channels = 0;
+  Extent h, w;
+
+  int64_t in_offset(int64_t n, int64_t y, int64_t x) const { return ((n * h.in + y) * w.in + x) * channels; }
+  int64_t out_offset(int64_t n, int64_t y, int64_t x) const {
+    return ((n * h.out + y) * w.out + x) * channels;
+  }
+  int64_t window_size() const { return h.kernel * w.kernel; }
+  float area(int64_t y, int64_t x) const { return static_cast<float>(h.length(y) * w.length(x)); }
+};
+
+// Calls body(n, row, c, width) for every row of `rows` an image and every block of `width` <= kBlock channels
+// from c.
+template <class Body>
+void for_each_row_block(const Geometry& g, int64_t rows, int64_t row_cost, Body&& body) {
+  const int64_t blocks = (g.channels + kBlock - 1) / kBlock;
+  const int64_t grain = kElementwiseGrain / std::max<int64_t>(1, row_cost * kBlock) + 1;
+  parallel_for(g.images * rows * blocks, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t c = item % blocks * kBlock, row = item / blocks;
+      const int64_t width = std::min(kBlock, g.channels - c);
+      // A constant width lets the compiler unroll the loops over channels.
+      if (width == kBlock)
+        body(row / rows, row % rows, c, std::integral_constant<int64_t, kBlock>{});
+      else
+        body(row / rows, row % rows, c, width);
+    }
+  });
+}
+
+template <class Body>
+void for_each_output_row(const Geometry& g, Body&& body) {
+  for_each_row_block(g, g.h.out, g.w.out * g.window_size(), body);
+}
+
+// Calls body(pixel, number) for the elements of window (oh, ow) inside the image: offset of the pixel, and
+// the number of the element within the whole window, row-major.
+template <class Body>
+void for_each_in_window(const Geometry& g, int64_t n, int64_t oh, int64_t ow, Body&& body) {
+  const Range rows = g.h.window(oh), columns = g.w.window(ow);
+  for (int64_t y = rows.begin; y < rows.end; ++y)
+    for (int64_t x = columns.begin; x < columns.end; ++x)
+      body(g.in_offset(n, y, x), (y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow));
+}
+
+template <class T>
+T lowest() {
+  return -std::numeric_limits<float>::max();
+}
+template <>
+bfloat16 lowest() {
+  bfloat16 value;
+  value.bits = 0xff7f;  // -FLT_MAX would round to -infinity
+  return value;
+}
+
+// Number of the element taken, for outputs that took none.
+template <class Number>
+constexpr Number kNone = std::numeric_limits<Number>::max();
+
+// Writes the maxima to y and the numbers of the elements taken to `taken`; either may be null.
+template <class T, class Number>
+void max_forward(const Geometry& g, const T* x, T* y, Number* taken) {
+  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
+    for (int64_t ow = 0; ow < g.w.out; ++ow) {
+      float best[kBlock];
+      Number number_of_best[kBlock];
+      std::fill_n(best, kBlock, static_cast<float>(lowest<T>()));
+      std::fill_n(number_of_best, kBlock, kNone<Number>);
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t number) {
+        const T* values = x + pixel + c;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const float value = values[i];
+          const bool larger = value > best[i];
+          best[i] = larger ? value : best[i];
+          number_of_best[i] = larger ? static_cast<Number>(number) : number_of_best[i];
+        }
+      });
+      const int64_t at = g.out_offset(n, oh, ow) + c;
+      if (y) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) y[at + i] = best[i];
+      }
+      if (taken) std::copy_n(number_of_best, static_cast<int64_t>(width), taken + at);
+    }
+  });
+}
+
+// Numbers within the window to places h * W + w of the image.
+template <class Number>
+void write_places(const Geometry& g, const Number* taken, float* places) {
+  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
+    for (int64_t ow = 0; ow < g.w.out; ++ow) {
+      const int64_t at = g.out_offset(n, oh, ow) + c;
+      for (int64_t i = 0; i < width; ++i) {
+        const int64_t number = taken[at + i];
+        const int64_t y = g.h.start(oh) + number / g.w.kernel, x = g.w.start(ow) + number % g.w.kernel;
+        places[at + i] = taken[at + i] == kNone<Number> ? -1.0f : static_cast<float>(y * g.w.in + x);
+      }
+    }
+  });
+}
+
+template <class T>
+void average_forward(const Geometry& g, const T* x, T* y) {
+  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
+    for (int64_t ow = 0; ow < g.w.out; ++ow) {
+      float sum[kBlock] = {};
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
+        const T* values = x + pixel + c;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) sum[i] += static_cast<float>(values[i]);
+      });
+      T* to = y + g.out_offset(n, oh, ow) + c;
+      const float area = std::max(1.0f, g.area(oh, ow));  // a window beyond the padding is empty: 0
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[i] = sum[i] / area;
+    }
+  });
+}
+
+// Draws a threshold in (0, total] for each channel and takes the first element where the running sum reaches
+// it.
+template <class T, class Number>
+void stochastic_train_forward(const Geometry& g, const Philox& random, const T* x, T* y, Number* taken) {
+  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
+    for (int64_t ow = 0; ow < g.w.out; ++ow) {
+      const int64_t at = g.out_offset(n, oh, ow) + c;
+      float threshold[kBlock] = {}, sum[kBlock] = {}, value[kBlock] = {};
+      Number number_taken[kBlock];
+      std::fill_n(number_taken, kBlock, kNone<Number>);
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
+        for (int64_t i = 0; i < width; ++i) threshold[i] += static_cast<float>(x[pixel + c + i]);
+      });
+      for (int64_t i = 0; i < width; ++i) {
+        const auto element = static_cast<uint64_t>(at + i);
+        threshold[i] *= 1.0f - uniform01(random(element / 4)[element % 4]);
+      }
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t number) {
+        for (int64_t i = 0; i < width; ++i) {
+          sum[i] += static_cast<float>(x[pixel + c + i]);
+          if (number_taken[i] != kNone<Number> || !(sum[i] >= threshold[i])) continue;
+          number_taken[i] = static_cast<Number>(number);
+          value[i] = x[pixel + c + i];
+        }
+      });
+      for (int64_t i = 0; i < width; ++i) y[at + i] = value[i];
+      std::copy_n(number_taken, static_cast<int64_t>(width), taken + at);
+    }
+  });
+}
+
+template <class T>
+void stochastic_test_forward(const Geometry& g, const T* x, T* y) {
+  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
+    for (int64_t ow = 0; ow < g.w.out; ++ow) {
+      float sum[kBlock] = {}, squares[kBlock] = {};
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
+        for (int64_t i = 0; i < width; ++i) {
+          const float value = x[pixel + c + i];
+          sum[i] += value;
+          squares[i] += value * value;
+        }
+      });
+      T* to = y + g.out_offset(n, oh, ow) + c;
+      for (int64_t i = 0; i < width; ++i) to[i] = sum[i] > 0 ? squares[i] / sum[i] : 0.0f;
+    }
+  });
+}
+
+// dx of every place = the sum over the windows over it of what add(sum, out_offset, oh, ow, number, width)
+// adds, where `number` is that of the place within window (oh, ow).
+template <class T, class Add>
+void gather(const Geometry& g, T* dx, Add&& add) {
+  for_each_row_block(g, g.h.in, g.w.in, [=](int64_t n, int64_t y, int64_t c, auto width) {
+    const Range rows = g.h.windows_over(y);
+    for (int64_t x = 0; x < g.w.in; ++x) {
+      const Range columns = g.w.windows_over(x);
+      float sum[kBlock] = {};
+      for (int64_t oh = rows.begin; oh < rows.end; ++oh)
+        for (int64_t ow = columns.begin; ow < columns.end; ++ow)
+          add(sum, g.out_offset(n, oh, ow) + c, oh, ow, (y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow),
+              width);
+      T* to = dx + g.in_offset(n, y, x) + c;
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[i] = sum[i];
+    }
+  });
+}
+
+template <class T, class Number>
+void backward_to_taken(const Geometry& g, const T* dy, const Number* taken, T* dx) {
+  gather(g, dx, [=](float* sum, int64_t at, int64_t, int64_t, int64_t number, auto width) {
+    const auto here = static_cast<Number>(number);
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i)
+      sum[i] += taken[at + i] == here ? static_cast<float>(dy[at + i]) : 0.0f;
+  });
+}
+
+template <class T>
+void average_backward(const Geometry& g, const T* dy, T* dx) {
+  gather(g, dx, [=](float* sum, int64_t at, int64_t oh, int64_t ow, int64_t, auto width) {
+    const float share = 1.0f / g.area(oh, ow);
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) sum[i] += share * static_cast<float>(dy[at + i]);
+  });
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+int64_t divide_down(int64_t a, int64_t b) { return a >= 0 ? a / b : -divide_up(-a, b); }
+
+class PoolingLayer : public Layer {
+ public:
+  explicit PoolingLayer(const Args& args)
+      : method_(args.text("method")),
+        kernel_(args.integers("kernel")),
+        stride_(args.integers("stride")),
+        pad_(args.integers("pad")),
+        global_(args.flag("global")),
+        round_up_(args.flag("round_up")),
+        writes_places_(args.flag("places")),
+        training_(args.flag("training")) {}
+
+  std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
+    const Geometry g = geometry(bottoms[0]);
+    const Shape top = {g.images, g.channels, g.h.out, g.w.out};
+    return std::vector<Shape>(writes_places_ ? 2 : 1, top);
+  }
+
+  void reshape(const Blobs& bottom, const Blobs& top) override {
+    geometry_ = geometry(bottom[0]->shape());
+    if (writes_places_ && top[1]->dtype() == DType::bfloat16)
+      throw ConfigError("places of maxima do not fit into bfloat16; run this net in float32");
+    taken_.reserve(taken_bytes());
+  }
+
+  void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
+    with_types(*top[0], [&](auto zero, auto number) {
+      using T = decltype(zero);
+      using Number = decltype(number);
+      const T* x = bottom[0]->data<T>();
+      T* y = top[0]->data<T>();
+      auto* taken = keeps_taken() ? static_cast<Number*>(taken_.data()) : nullptr;
+      if (method_ == "max")
+        max_forward(geometry_, x, y, taken);
+      else if (method_ == "average")
+        average_forward(geometry_, x, y);
+      else if (training_)
+        stochastic_train_forward(geometry_, Philox(context.seed, stream, context.iteration), x, y, taken);
+      else
+        stochastic_test_forward(geometry_, x, y);
+      if (writes_places_) write_places(geometry_, taken, top[1]->data());
+    });
+  }
+
+  void backward(const Context&, const Blobs& top, const std::vector<bool>& propagate_down,
+                const Blobs& bottom) override {
+    if (!propagate_down[0]) return;
+    if (method_ == "stochastic" && !training_)
+      throw ConfigError("STOCHASTIC has a gradient in phase TRAIN only");
+    with_types(*top[0], [&](auto zero, auto number) {
+      using T = decltype(zero);
+      using Number = decltype(number);
+      const T* dy = top[0]->diff<T>();
+      T* dx = bottom[0]->diff<T>();
+      if (method_ == "average") return average_backward(geometry_, dy, dx);
+      auto* taken = static_cast<Number*>(taken_.data());
+      if (!keeps_taken()) max_forward(geometry_, bottom[0]->data<T>(), static_cast<T*>(nullptr), taken);
+      backward_to_taken(geometry_, dy, taken, dx);
+    });
+  }
+
+  size_t private_bytes(bool training) const override { return keeps_taken() || training ? taken_bytes() : 0; }
+
+ private:
+  // Calls body(T{}, Number{}) with the types of the blob's elements and of the numbers kept.
+  template <class Body>
+  void with_types(const Blob& blob, Body&& body) const {
+    dispatch(blob.dtype(), [&](auto zero) {
+      if (number_bytes() == 1)
+        body(zero, uint8_t{});
+      else
+        body(zero, uint32_t{});
+    });
+  }
+
+  // Whether forward writes down which elements were taken.
+  bool keeps_taken() const { return method_ != "average" && (training_ || writes_places_); }
+  size_t number_bytes() const { return geometry_.window_size() <= kNone<uint8_t> ? 1 : 4; }
+  size_t taken_bytes() const {
+    if (method_ == "average" || (method_ == "stochastic" && !training_)) return 0;
+    const Geometry& g = geometry_;
+    return static_cast<size_t>(g.images * g.channels * g.h.out * g.w.out) * number_bytes();
+  }
+
+  Geometry geometry(const Shape& bottom) const {
+    if (bottom.size() != 4)
+      throw ShapeError(message("the bottom must have 4 axes (N, C, H, W), got ", to_string(bottom)));
+    Geometry g{bottom[0], bottom[1], extent(bottom[2], 0), extent(bottom[3], 1)};
+    if (g.h.out < 1 || g.w.out < 1)
+      throw ShapeError(message("a window of ", g.h.kernel, " x ", g.w.kernel, " does not fit on bottom ",
+                               to_string(bottom), " with pad ", g.h.pad, ", ", g.w.pad));
+    if (g.h.kernel > kMaxCount / g.w.kernel)
+      throw ShapeError(
+          message("a window of ", g.h.kernel, " x ", g.w.kernel, " has more than 2^31 - 1 elements"));
+    return g;
+  }
+
+  Extent extent(int64_t in, size_t direction) const {
+    if (global_) return {in, in > 0 ? 1 : 0, std::max<int64_t>(1, in), 1, 0};
+    Extent e{in, 0, kernel_[direction], stride_[direction], pad_[direction]};
+    const int64_t room = in + 2 * e.pad - e.kernel;
+    e.out = (round_up_ ? divide_up(room, e.stride) : divide_down(room, e.stride)) + 1;
+    // With padding, the last window must begin inside the image or the padding before it.
+    const bool padded = pad_[0] > 0 || pad_[1] > 0;
+    if (padded && (e.out - 1) * e.stride >= in + e.pad) --e.out;
+    return e;
+  }
+
+  const std::string method_;  // max, average or stochastic
+  const std::vector<int64_t> kernel_, stride_, pad_;
+  const bool global_, round_up_, writes_places_, training_;
+  Geometry geometry_;
+  Storage taken_;
+};
+
+REGISTER_LAYER("Pooling", cpu, PoolingLayer);
+
+}  // namespace
+}  // namespace caffe

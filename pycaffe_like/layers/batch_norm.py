@@ -1,0 +1,101 @@
+"""BatchNorm: batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import schema
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Rule, Shape
+
+
+class BatchNorm(LayerType):
+    """Normalise each channel: ``y = (x - mu) / sqrt(v + eps)``.
+
+    Parameters
+    ----------
+    use_global_stats : bool, default true in phase TEST, false in TRAIN
+        Take mu and v from the stored statistics instead of the batch.
+    moving_average_fraction : float in [0, 1], default 0.999
+        f: how much of the stored statistics survives each batch.
+    eps : float > 0, default 1e-5
+        Keeps the division finite.
+    scale_bias : bool, default false
+        Learn a scale s and a shift t as well: ``y = s (x - mu) / sqrt(v + eps) + t``. An extension (NVIDIA's); the
+        usual way is a Scale layer with bias_term after this one, which a plan runs as one step with it.
+    scale_filler, bias_filler : FillerParameter, default constant 1 and 0
+        Initial s and t; giving either turns `scale_bias` on.
+
+    Returns
+    -------
+    y
+        Shape, layout and type of the bottom.
+
+    Raises
+    ------
+    ConfigError
+        If a param entry for a statistic has an lr_mult other than 0.
+
+    Notes
+    -----
+    Learned blobs: sum of means (C), sum of variances (C), factor (1), all 0 at first, and s (C), t (C). The
+    statistics are the sums divided by the factor; the stored variance is unbiased, the one a batch is normalised
+    with is biased. Every forward over a batch updates them, whatever the phase. C is axis 1; a 1-D bottom has one
+    channel. In-place use is allowed and keeps a copy. Deterministic at the same thread count.
+
+    References
+    ----------
+    S. Ioffe and C. Szegedy, Batch normalization, ICML 2015 (arXiv:1502.03167).
+
+    Examples
+    --------
+    ::
+
+        layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "conv1" }
+        layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { bias_term: true } }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> param = 'batch_norm_param { use_global_stats: false eps: 1e-12 }'
+    >>> run_layer(f'type: "BatchNorm" {param}', [[1.0], [3.0]])
+    [[-1.0], [1.0]]
+    """
+
+    type = "BatchNorm"
+    param = "batch_norm_param"
+    in_place = True
+    layout = "channels_last"
+    constraints = {"eps": Rule(0, low_open=True), "moving_average_fraction": Rule(0, 1)}
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.batch_norm_param
+        use_global = param.use_global_stats if param.HasField("use_global_stats") else not layer.training
+        return {
+            "use_global_stats": use_global,
+            "moving_average_fraction": float(param.moving_average_fraction),
+            "eps": float(param.eps),
+            "scale_bias": _has_scale(layer),
+            "relu": False,
+        }
+
+    @classmethod
+    def fillers(cls, layer: LayerDefinition) -> list[Any]:
+        """See `LayerType.fillers`."""
+        zero = schema.FillerParameter()
+        if not _has_scale(layer):
+            return [zero] * 3
+        param = layer.message.batch_norm_param
+        scale = param.scale_filler if param.HasField("scale_filler") else schema.FillerParameter(value=1)
+        return [zero, zero, zero, scale, param.bias_filler]
+
+    @classmethod
+    def learned(cls, index: int) -> bool:
+        """See `LayerType.learned`."""
+        return index > 2
+
+
+def _has_scale(layer: LayerDefinition) -> bool:
+    param = layer.message.batch_norm_param
+    return bool(param.scale_bias or param.HasField("scale_filler") or param.HasField("bias_filler"))

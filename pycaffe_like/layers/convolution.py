@@ -1,0 +1,181 @@
+"""Convolution over any number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Rule, Shape, at_least
+
+_MAX_EXTENT = 2**15  # of kernel, stride, pad and dilation: keeps every index of the kernels below 2^31
+
+
+class Convolution(LayerType):
+    """Convolution (cross-correlation) with learned weights.
+
+    ``y[n, o, p] = b[o] + sum_{c, q} W[o, c, q] x[n, c, p * stride - pad + q * dilation]``, zero outside the input,
+    c over the channels of o's group.
+
+    Parameters
+    ----------
+    num_output : int >= 1
+        O, the number of output channels.
+    kernel_size : int or one for each spatial axis, >= 1
+        Or kernel_h and kernel_w.
+    stride, dilation : likewise, default 1
+        Or stride_h and stride_w.
+    pad : likewise, default 0
+        Or pad_h and pad_w.
+    group : int, default 1
+        Channels are convolved in this many groups; it must divide input and output channels.
+    bias_term : bool, default true
+        Whether there is a bias b.
+    axis : int, default 1
+        The channel axis; spatial axes follow, items precede. May be negative.
+    weight_filler, bias_filler : FillerParameter, default constant 0
+        Initial values. A weight filler is nearly always wanted.
+
+    Returns
+    -------
+    y
+        One for each bottom, of shape (N, O, out...), ``out = (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1``
+        rounded down.
+
+    Raises
+    ------
+    ConfigError
+        If a size is missing, given in two forms, or out of range, or a group does not divide.
+    ShapeError
+        If the kernel is larger than the padded input.
+
+    Notes
+    -----
+    Learned blobs: W of shape (O, C / group, kernel...), b of shape (O). Up to 3 spatial axes. 4-D and 5-D blobs
+    are computed channels-last. Gradients accumulate; the same bits come out at the same thread count. `engine`
+    and `force_nd_im2col` are accepted and change nothing. Unlike Caffe, a kernel larger than its padded input is
+    refused, and so is stride_h without stride_w.
+
+    References
+    ----------
+    Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+          convolution_param { num_output: 20 kernel_size: 5 weight_filler { type: "xavier" } }
+        }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> ones = 'weight_filler { value: 1 }'
+    >>> run_layer(f'type: "Convolution" convolution_param {{ num_output: 1 kernel_size: 2 {ones} }}',
+    ...           [[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    [[[[12.0, 16.0]]]]
+    """
+
+    type = "Convolution"
+    param = "convolution_param"
+    bottoms = at_least(1)
+    tops = at_least(1)
+    same_count = True
+    layout = "channels_last"
+    precision = "matrix"
+    constraints = {
+        "num_output": Rule(1, required=True),
+        "kernel_size": Rule(1, _MAX_EXTENT),
+        "kernel_h": Rule(1, _MAX_EXTENT),
+        "kernel_w": Rule(1, _MAX_EXTENT),
+        "stride": Rule(1, _MAX_EXTENT),
+        "stride_h": Rule(1, _MAX_EXTENT),
+        "stride_w": Rule(1, _MAX_EXTENT),
+        "pad": Rule(0, _MAX_EXTENT),
+        "pad_h": Rule(0, _MAX_EXTENT),
+        "pad_w": Rule(0, _MAX_EXTENT),
+        "dilation": Rule(1, _MAX_EXTENT),
+        "group": Rule(1),
+    }
+
+    @classmethod
+    def layout_of(cls, layer: LayerDefinition) -> str:
+        """See `LayerType.layout_of`: channels-last means axis 1."""
+        return "channels_last" if layer.message.convolution_param.axis == 1 else "plain"
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.convolution_param
+        if param.num_output % param.group:
+            raise layer.error(
+                f"group {param.group} does not divide num_output {param.num_output}", cls.param, "group"
+            )
+        return {
+            "num_output": param.num_output,
+            "group": param.group,
+            "bias_term": param.bias_term,
+            "axis": param.axis,
+            "relu": False,
+            **window_arguments(layer, bottoms[0]),
+        }
+
+    @classmethod
+    def fillers(cls, layer: LayerDefinition) -> list[Any]:
+        """See `LayerType.fillers`."""
+        param = layer.message.convolution_param
+        return [param.weight_filler, param.bias_filler][: 1 + param.bias_term]
+
+
+def window_arguments(layer: LayerDefinition, bottom: Shape) -> dict[str, list[int]]:
+    """Kernel, stride, pad and dilation for each spatial axis, from whichever form the prototxt uses."""
+    axis = layer.message.convolution_param.axis
+    if not -len(bottom) <= axis < len(bottom):
+        raise layer.error(
+            f"axis {axis} is out of range for bottom shape {tuple(bottom)}", "convolution_param", "axis"
+        )
+    spatial = len(bottom) - axis % len(bottom) - 1
+    if spatial > 3:
+        raise layer.error(f"at most 3 spatial axes are supported, bottom shape {tuple(bottom)} has {spatial}", "bottom")
+    return {
+        "kernel": _sizes(layer, "kernel_size", "kernel", spatial, None),
+        "stride": _sizes(layer, "stride", "stride", spatial, 1),
+        "pad": _sizes(layer, "pad", "pad", spatial, 0),
+        "dilation": _sizes(layer, "dilation", "", spatial, 1),
+    }
+
+
+def _sizes(layer: LayerDefinition, field: str, pair: str, spatial: int, default: int | None) -> list[int]:
+    """One quantity for each spatial axis: the repeated field, or its _h and _w pair."""
+    param = layer.message.convolution_param
+    values = list(getattr(param, field))
+    given = [name for name in (f"{pair}_h", f"{pair}_w") if pair and param.HasField(name)]
+    if given:
+        return _from_pair(layer, values, field, pair, given, spatial)
+    if not values:
+        if default is None and spatial > 0:
+            raise layer.error(f"{field} is missing", "convolution_param", hint=f"set convolution_param.{field}")
+        return [1 if default is None else default] * spatial
+    if len(values) == 1:
+        return values * spatial
+    if len(values) != spatial:
+        raise layer.error(
+            f"{field} needs 1 value or one for each of {spatial} spatial axes, got {len(values)}",
+            "convolution_param", field,
+        )  # fmt: skip
+    return values
+
+
+def _from_pair(
+    layer: LayerDefinition, values: list[int], field: str, pair: str, given: list[str], spatial: int
+) -> list[int]:
+    param = layer.message.convolution_param
+    where = ("convolution_param", given[0])
+    if spatial != 2:
+        raise layer.error(f"{given[0]} is for 2 spatial axes, the bottom has {spatial}", *where)
+    if values:
+        raise layer.error(f"give {field} or {pair}_h and {pair}_w, not both", *where)
+    if len(given) == 1 and pair != "pad":
+        missing = f"{pair}_w" if given[0].endswith("h") else f"{pair}_h"
+        raise layer.error(f"{given[0]} is given without {missing}", *where, hint=f"set convolution_param.{missing} too")
+    return [getattr(param, f"{pair}_h"), getattr(param, f"{pair}_w")]

@@ -1,0 +1,86 @@
+"""InnerProduct: a fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Rule, Shape
+
+
+class InnerProduct(LayerType):
+    """Fully connected layer: ``Y = X W^T + b``.
+
+    Parameters
+    ----------
+    num_output : int >= 1
+        N, the number of outputs.
+    bias_term : bool, default true
+        Whether there is a bias b.
+    axis : int, default 1
+        First axis of the input that counts as features; the axes before it are items. May be negative.
+    transpose : bool, default false
+        Store W as (K, N) instead of (N, K).
+    weight_filler, bias_filler : FillerParameter, default constant 0
+        Initial values. A weight filler is nearly always wanted.
+
+    Returns
+    -------
+    Y
+        The bottom's axes before `axis`, then N.
+
+    Raises
+    ------
+    ConfigError
+        If num_output is missing or below 1.
+    ShapeError
+        If the input size K changes after the weights were made.
+
+    Notes
+    -----
+    Learned blobs: W of shape (N, K) or (K, N), b of shape (N). Computes on plain blobs. Both gradients
+    accumulate. Unlike Caffe, num_output 0 is refused.
+
+    References
+    ----------
+    Formula and parameters as in Caffe's layer catalogue, InnerProduct.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "ip1" type: "InnerProduct" bottom: "pool2" top: "ip1"
+          inner_product_param { num_output: 500 weight_filler { type: "xavier" } }
+        }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> ones = 'weight_filler { value: 1 } bias_filler { value: 0.5 }'
+    >>> run_layer(f'type: "InnerProduct" inner_product_param {{ num_output: 2 {ones} }}', [[1.0, 2.0]])
+    [[3.5, 3.5]]
+    """
+
+    type = "InnerProduct"
+    param = "inner_product_param"
+    layout = "plain"
+    precision = "matrix"
+    constraints = {"num_output": Rule(1, required=True)}
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.inner_product_param
+        return {
+            "num_output": param.num_output,
+            "bias_term": param.bias_term,
+            "transpose": param.transpose,
+            "axis": param.axis,
+            "relu": False,
+        }
+
+    @classmethod
+    def fillers(cls, layer: LayerDefinition) -> list[Any]:
+        """See `LayerType.fillers`."""
+        param = layer.message.inner_product_param
+        return [param.weight_filler, param.bias_filler][: 1 + param.bias_term]

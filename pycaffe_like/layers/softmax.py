@@ -1,0 +1,66 @@
+"""Softmax: scores to probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Shape
+
+
+class Softmax(LayerType):
+    """Turn scores along one axis into probabilities: ``y = exp(x) / sum(exp(x))``.
+
+    Parameters
+    ----------
+    axis : int, default 1
+        Axis of the classes; negative values count from the end.
+
+    Returns
+    -------
+    y
+        Same shape, layout and type as the bottom; sums to 1 along the axis.
+
+    Raises
+    ------
+    ShapeError
+        If the bottom has no such axis.
+
+    Notes
+    -----
+    The maximum is subtracted first, so that no finite score overflows. In-place use is allowed. Deterministic with
+    any number of threads. `engine` is accepted and ignored.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "prob" type: "Softmax" bottom: "fc8" top: "prob" }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> run_layer('type: "Softmax"', [[7.0, 7.0, -1000.0, 7.0, 7.0]])
+    [[0.25, 0.25, 0.0, 0.25, 0.25]]
+    """
+
+    type = "Softmax"
+    param = "softmax_param"
+    in_place = True
+
+    @classmethod
+    def check(cls, layer: LayerDefinition) -> None:
+        """See `LayerType.check`."""
+        super().check(layer)
+        check_softmax_kind(layer)
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        return {"axis": int(layer.message.softmax_param.axis)}
+
+
+def check_softmax_kind(layer: LayerDefinition) -> None:
+    """Reject a fork's other ways to normalise."""
+    kind = layer.message.softmax_param.normalize_type
+    if kind != "Softmax":
+        raise layer.error(f"normalize_type must be 'Softmax', got '{kind}'", "softmax_param", "normalize_type")

@@ -1,0 +1,102 @@
+"""SoftmaxWithLoss: multinomial logistic loss of the softmax of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Shape, between, exactly
+from .softmax import check_softmax_kind
+
+
+class SoftmaxWithLoss(LayerType):
+    """Classification loss: ``sum of -log softmax(x)[label] / Z`` over all labels that are not ignored.
+
+    Parameters
+    ----------
+    softmax_param.axis : int, default 1
+        Axis of the classes in the scores; negative values count from the end.
+    loss_param.ignore_label : int, optional
+        Rows with this label count for nothing.
+    loss_param.normalization : {"VALID", "FULL", "BATCH_SIZE", "NONE"}, default VALID
+        Z: number of labels not ignored, of all labels, of items before the axis, or 1. At least 1.
+    loss_param.normalize : bool, optional
+        Older form, read if `normalization` is not set: true is VALID, false is BATCH_SIZE.
+    loss_param.weight_by_label_freqs, class_weighting : bool, list of float
+        SegNet's: loss and gradient of a label are multiplied by the weight of its class, one for each. Z stays.
+
+    Returns
+    -------
+    loss : scalar
+        Has loss weight 1 unless given otherwise.
+    probabilities : shape of the scores, optional
+        The softmax; has loss weight 0, and a gradient of it is not used.
+
+    Raises
+    ------
+    ShapeError
+        If the labels are not as many as the scores have rows, or the first axes differ.
+    DataError
+        At forward, for a label that is neither a class nor the ignored one.
+    ConfigError
+        If a gradient of the labels is asked for.
+
+    Notes
+    -----
+    Labels are read row by row: for scores (N, C, H, W) in the order (n, h, w). The loss of one label is at most
+    -log(FLT_MIN), about 87.3, as in Caffe; the gradient is not cut. Two tops without loss weights are accepted
+    (Caffe rejects them). Scores may be bfloat16, the loss is float32. Deterministic with any number of threads.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "loss" type: "SoftmaxWithLoss" bottom: "fc8" bottom: "label" top: "loss"
+          loss_param { ignore_label: 255 }
+        }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> round(run_layer('type: "SoftmaxWithLoss"', [[1.0, 1.0, 1.0, 1.0]], [2.0]), 4)  # ln(4)
+    1.3863
+    """
+
+    type = "SoftmaxWithLoss"
+    param = "softmax_param"
+    bottoms = exactly(2)
+    tops = between(1, 2)
+    loss = True
+    plain_bottoms = (1,)
+    precision = "float32"
+
+    @classmethod
+    def check(cls, layer: LayerDefinition) -> None:
+        """See `LayerType.check`."""
+        super().check(layer)
+        check_softmax_kind(layer)
+        param = layer.message.loss_param
+        if param.normalization == param.PRE_FIXED:
+            raise layer.error("normalization PRE_FIXED is not supported", "loss_param", "normalization")
+        if param.label_smoothing:
+            raise layer.error("label_smoothing is not supported", "loss_param", "label_smoothing")
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.loss_param
+        return {
+            "axis": int(layer.message.softmax_param.axis),
+            "normalization": _normalization(param),
+            "ignores": param.HasField("ignore_label"),
+            "ignore_label": int(param.ignore_label),
+            "class_weights": list(param.class_weighting) if param.weight_by_label_freqs else [],
+            "weighs_classes": bool(param.weight_by_label_freqs),
+            "probabilities": len(layer.tops) > 1,
+        }
+
+
+def _normalization(param: Any) -> str:
+    if param.HasField("normalize") and not param.HasField("normalization"):
+        return "valid" if param.normalize else "batch_size"
+    return str(param.NormalizationMode.Name(param.normalization)).lower()
