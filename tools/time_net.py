@@ -6,6 +6,7 @@ import logging
 import time
 
 import numpy as np
+import numpy.typing as npt
 
 from ..net import TRAIN, Net
 from .common import (
@@ -81,7 +82,7 @@ def measure(net: Net, iterations: int) -> None:
     log.info("*** Benchmark ends ***")
 
 
-def _show(net: Net, means: np.ndarray) -> None:  # type: ignore[type-arg]
+def _show(net: Net, means: npt.NDArray[np.float64]) -> None:
     log.info("Average time per layer: ")
     for (name, *_), (forward, backward) in zip(net.layer_times(), means):
         log.info("%10s\tforward: %g ms.", name, forward)
