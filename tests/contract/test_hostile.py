@@ -24,7 +24,7 @@ TYPES = list(layer_types())
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """Name and outcome of every hostile net by type, all from one process; at "" the losses of its training."""
+    """Name and outcome of every hostile net by type, all from one process; at "" the losses it had last."""
     command = [sys.executable, "-m", "helpers.hostile"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
