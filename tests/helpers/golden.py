@@ -118,15 +118,13 @@ def net_states() -> Iterator[NetState]:
 
 
 def make_working_folder(path: Path) -> None:
-    """Make the folder that the recorded nets name their files from: links, and the database that is not stored."""
+    """Make the folder that recorded nets name files from: links, and the one database that is not stored."""
     files = path / "files"
     files.mkdir()
     for entry in (GOLDEN / "files").iterdir():
         (files / entry.name).symlink_to(entry)
-    images, labels = (
-        GOLDEN / "files" / "idx" / f"part-{part}-ubyte.gz" for part in ("images-idx3", "labels-idx1")
-    )
-    convert_mnist_data.convert(str(images), str(labels), str(files / "mnistconv_lmdb"))
+    images, labels = (str(files / "idx" / f"part-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))
+    convert_mnist_data.convert(images, labels, str(files / "mnistconv_lmdb"))
 
 
 def assert_close(got: Array, wanted: Array, kind: str, what: str) -> None:
