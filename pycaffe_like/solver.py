@@ -1,6 +1,7 @@
 """Solvers: the training loop, and one class for each update rule.
 
-The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`, `core.Updater`).
+The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`,
+`core.Updater`).
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class Solver:
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._keep_window = False  # the next step goes on with the losses of a restored state
-        self._test_positions: list[dict[str, int]] | None = None  # at the start of a test that is not finished
+        self._test_positions: list[dict[str, int]] | None = (
+            None  # at the start of a test that is not finished
+        )
         self._callbacks: list[tuple[Callback, Callback]] = []
         self._clock = DisplayClock(0)
         self.poll_action: Callable[[], Action] = lambda: Action.NONE
@@ -115,7 +118,7 @@ class Solver:
 
     @property
     def lr(self) -> float:
-        """Rate of the next update. As in Caffe, reading it evaluates the policy, which moves "multistep" on."""
+        """Rate of the next update; reading it evaluates the policy, which moves "multistep" on."""
         return learning_rate(self.param, self._progress)
 
     @property
@@ -345,7 +348,7 @@ class Solver:
         for field, value in mine.items():
             if state.HasField(field) and getattr(state, field) != value:
                 log.warning(
-                    "the solver state was written with %s %s, this run has %s: the result will not have the same bits",
+                    "the state was written with %s %s, this run has %s: the bits of the result will differ",
                     field, getattr(state, field), value,
                 )  # fmt: skip
 
@@ -407,7 +410,7 @@ class AdamSolver(Solver):
 
 
 def solver_class(document: Document) -> type[Solver]:
-    """The class that a solver file's `type` asks for; raises ConfigError if there is none."""
+    """Return the class that a solver file's `type` asks for; raises ConfigError if there is none."""
     kind = document.message.type
     for found in Solver.__subclasses__():
         if found.type == kind:
