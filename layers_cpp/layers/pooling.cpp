@@ -190,13 +190,11 @@ void stochastic_test_forward(const Geometry& geometry, const T* x, T* y) {
 // number), `number` is that of the place within the window, and `offset` that of an output.
 template <class T, class Window>
 void gather(const Geometry& geometry, T* dx, Window&& window) {
-  std::vector<Range> windows_over(geometry.w.in);  // each place of a row; divisions are slow
-  for (int64_t x = 0; x < geometry.w.in; ++x) windows_over[x] = geometry.w.windows_over(x);
   for_each_row(geometry, geometry.h.in, geometry.w.in * geometry.channels, [&](int64_t n, int64_t y) {
     const Geometry g = geometry;  // a copy that no store can change, so that it stays in registers
     const Range rows = g.h.windows_over(y);
     for (int64_t x = 0; x < g.w.in; ++x) {
-      const Range columns = windows_over[x];
+      const Range columns = g.w.windows_over(x);
       T* to = dx + g.in_offset(n, y, x);
       for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
         Floats sum[vectors] = {};
