@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from .errors import ConfigError, Position
+from .errors import ConfigError, DataError, Position
+
+_Error = TypeVar("_Error", bound=ConfigError | DataError)
 
 
 class PositionSource(Protocol):
@@ -67,8 +69,8 @@ class LayerDefinition:
             problem, where=self.position(*path), layer=self.name, layer_type=self.type, hint=hint
         )
 
-    def located(self, error: ConfigError) -> ConfigError:
-        """Give an error of the C++ layer, which knows only the problem, its name and place."""
+    def located(self, error: _Error) -> _Error:
+        """Give an error that knows only the problem this layer's name and place."""
         return type(error)(
             error.problem,
             where=error.where or self.position(),

@@ -105,3 +105,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint that lists the known names closest to `name` (empty if none is close)."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+class DivergedError(_Located, ArithmeticError):
+    """Training produced NaN or infinity.
+
+    Cause: a learning rate that is too high, or bad values in the data. Cure: resume from the last snapshot with a
+    smaller base_lr or with clip_gradients; if the message names a data layer, look at the data.
+    """

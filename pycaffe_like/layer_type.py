@@ -148,8 +148,8 @@ class LayerType:
         return []
 
     @classmethod
-    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str) -> core.Layer:
-        """Make the layer object; types written in Python override this."""
+    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
+        """Make the layer object; types written in Python override this. `seed` is this layer's own."""
         return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
 
     @classmethod

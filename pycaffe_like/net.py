@@ -16,6 +16,7 @@ import numpy.typing as npt
 from . import _core as core
 from . import schema, trained_weights, upgrade
 from .graph.build import build_graph
+from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .plan.memory import Memory, measure
 from .plan.plan import Plan, make_plan
@@ -109,9 +110,10 @@ class Net:
 
     def _make_plan(self, *, fusion: bool) -> None:
         keep = {} if not hasattr(self, "plan") else dict(self.blobs)
-        self.plan: Plan = make_plan(
-            self.graph, precision=self.precision, fusion=fusion, seed=self.seed, keep=keep
-        )
+        with errors_of_steps(self.graph):
+            self.plan: Plan = make_plan(
+                self.graph, precision=self.precision, fusion=fusion, seed=self.seed, keep=keep
+            )
         self._fused = fusion
         self.blobs: OrderedDict[str, core.Blob] = OrderedDict(
             (name, self.plan.blob(value)) for name, value in self.plan.graph.blobs().items()
@@ -250,7 +252,8 @@ class Net:
         for begin, end, layer in self._pieces(first, last, reverse=False):
             self._call_hooks("before_forward", layer)
             self.plan.executor.iteration = self.iteration
-            loss += self.plan.executor.forward(begin, end)
+            with errors_of_steps(self.graph):
+                loss += self.plan.executor.forward(begin, end)
             self._call_hooks("after_forward", layer)
         if self.graph.training and last == len(self.graph.nodes) - 1:
             self.iteration += 1
@@ -260,7 +263,8 @@ class Net:
         """Run declared layers `first` down to `last`, both included."""
         for begin, end, layer in self._pieces(last, first, reverse=True):
             self._call_hooks("before_backward", layer)
-            self.plan.executor.backward(begin, end)
+            with errors_of_steps(self.graph):
+                self.plan.executor.backward(begin, end)
             self._call_hooks("after_backward", layer)
 
     def _pieces(self, first: int, last: int, *, reverse: bool) -> list[tuple[int, int, int]]:
@@ -314,7 +318,8 @@ class Net:
 
     def reshape(self) -> None:
         """Bring all shapes up to date after an input blob was reshaped."""
-        self.plan.executor.reshape()
+        with errors_of_steps(self.graph):
+            self.plan.executor.reshape()
 
     def clear_param_diffs(self) -> None:
         """Set all gradients of learned blobs to zero."""

@@ -13,24 +13,9 @@ namespace caffe {
 namespace {
 
 // Elements are masked in groups of 4 * kBlocks. Element 4 * kBlocks * g + kBlocks * word + lane of memory
-// uses word `word` of Philox block kBlocks * g + lane, so that kBlocks blocks are drawn at once, side by side
-// in vector registers.
+// uses word `word` of Philox block kBlocks * g + lane, so that kBlocks blocks are drawn at once.
 constexpr int64_t kBlocks = 16;
 constexpr int64_t kGroup = 4 * kBlocks;
-using Bits = std::array<std::array<uint32_t, kBlocks>, 4>;
-
-inline Bits draw_group(const Philox& random, int64_t group) {
-  Bits bits;
-#pragma omp simd
-  for (int64_t lane = 0; lane < kBlocks; ++lane) {
-    const auto block = random(static_cast<uint64_t>(group * kBlocks + lane));
-    bits[0][lane] = block[0];
-    bits[1][lane] = block[1];
-    bits[2][lane] = block[2];
-    bits[3][lane] = block[3];
-  }
-  return bits;
-}
 
 // y = x * scale where the random word reaches the threshold, else x * 0 (NaN stays NaN).
 template <class T>
@@ -38,7 +23,8 @@ void mask(const T* x, T* y, int64_t count, const Philox& random, uint32_t thresh
   parallel_for((count + kGroup - 1) / kGroup, kElementwiseGrain / kGroup,
                [=](int64_t begin, int64_t end, int) {
                  for (int64_t group = begin; group < end; ++group) {
-                   const Bits bits = draw_group(random, group);
+                   std::array<std::array<uint32_t, kBlocks>, 4> bits;
+                   random.draw(static_cast<uint64_t>(group * kBlocks), bits);
                    const uint32_t* word = bits[0].data();
                    const T* from = x + group * kGroup;
                    T* to = y + group * kGroup;

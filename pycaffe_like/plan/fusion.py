@@ -54,7 +54,9 @@ def _chain(node: Node, readers: dict[Value, Node]) -> list[Node]:
 def _in_place_reader(node: Node, readers: dict[Value, Node]) -> Node | None:
     """The node that overwrites this one's top, if backward runs through both or neither."""
     reader = readers.get(node.tops[0])
-    if reader is None or len(reader.bottoms) != 1 or reader.tops[0].memory_of is not node.tops[0]:
+    if reader is None or len(reader.bottoms) != 1:
+        return None
+    if [top.memory_of for top in reader.tops] != node.tops:
         return None
     same_backward = reader.need_backward == node.need_backward and reader.propagate_down == [node.need_backward]
     return reader if same_backward and not any(reader.loss_weights) else None

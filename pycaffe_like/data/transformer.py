@@ -1,0 +1,200 @@
+"""What `transform_param` asks for: decode, crop, mirror, subtract the mean, scale.
+
+The arithmetic is one call into C++ for a whole batch; here are the rules, the image decoder and the draws.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from ..errors import ConfigError
+from .counter_random import draw_below
+from .mean_file import read_mean
+
+log = logging.getLogger("caffe")
+
+TRAIN = 0  # as in the schema's enum Phase
+
+
+class Crops(NamedTuple):
+    """Where each image of a batch is cut, and whether it is flipped; three arrays of one entry an image."""
+
+    h_off: npt.NDArray[np.int64]
+    w_off: npt.NDArray[np.int64]
+    mirror: npt.NDArray[np.int64]
+
+
+class Transformer:
+    """Turns stored images into what a net reads.
+
+    ``y(c, h, w') = (image(c, h_off + h, w_off + w) - mean) * scale``; ``w' = width - 1 - w`` if mirrored.
+
+    Parameters
+    ----------
+    transform_param : TransformationParameter
+        Message of the schema.
+    phase : int
+        0 TRAIN, 1 TEST. In TRAIN crops are drawn at random, in TEST they are central. Mirroring is random in
+        both, as in Caffe.
+    seed : int
+        Crops and mirrors are functions of the seed and the record's counter alone.
+
+    Raises
+    ------
+    ConfigError
+        `mean_file` together with `mean_value`, or `force_color` together with `force_gray`.
+    DataError
+        The mean file cannot be read.
+
+    Notes
+    -----
+    Images decode to 8-bit BGR. With `force_color` or `force_gray` a JPEG's EXIF orientation is applied (as
+    OpenCV 3.1 and later do, and the Caffe built on it); without either, images come as they are stored.
+    Caffe's draws come from a Mersenne twister in the order of the images; these do not, so crops are equally
+    distributed but not the same.
+    """
+
+    def __init__(self, transform_param: Any, phase: int, seed: int = 0) -> None:
+        self._phase = phase
+        self._seed = seed
+        self.scale = float(transform_param.scale)
+        self.mirror = bool(transform_param.mirror)
+        self.crop_size = int(transform_param.crop_size)
+        self._decode_flag = _decode_flag(transform_param)
+        self._mean_values = np.asarray(list(transform_param.mean_value), dtype=np.float32)
+        # The mean image in the order of axes of raw records, and in that of decoded images.
+        self._mean_planar = _read_mean_image(transform_param)
+        self._mean_interleaved = None
+        if self._mean_planar is not None:
+            self._mean_interleaved = np.ascontiguousarray(self._mean_planar.transpose(1, 2, 0))
+
+    @property
+    def forces_channels(self) -> bool:
+        """Whether images are decoded to a fixed number of channels."""
+        return self._decode_flag != cv2.IMREAD_UNCHANGED
+
+    def output_shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape an image of this size gets.
+
+        Raises
+        ------
+        ConfigError
+            The image is smaller than the crop, or the mean does not fit it.
+        """
+        size = f"{channels}x{height}x{width} (channels, height, width)"
+        if self.crop_size > min(height, width):
+            raise ConfigError(
+                f"crop_size {self.crop_size} is larger than the image of {size}",
+                hint="set a smaller transform_param.crop_size, or resize the images",
+            )
+        if self._mean_planar is not None and self._mean_planar.shape != (channels, height, width):
+            mean = "x".join(map(str, self._mean_planar.shape))
+            raise ConfigError(
+                f"mean_file is of {mean}, the images are of {size}",
+                hint="make the mean of this database: compute_image_mean; or give mean_value",
+            )
+        if self._mean_values.size not in (0, 1, channels):
+            raise ConfigError(
+                f"{self._mean_values.size} mean_value for images of {size}",
+                hint=f"give 1 mean_value, or {channels} (in the order blue, green, red)",
+            )
+        return (channels, self.crop_size or height, self.crop_size or width)
+
+    def decode(self, file: bytes | memoryview, bit_depth: int = 8) -> npt.NDArray[np.uint8]:
+        """Decode an image file whose header has been checked.
+
+        Parameters
+        ----------
+        file : bytes-like
+            A whole JPEG or PNG file.
+        bit_depth : int, default 8
+            Bits a channel according to the header.
+
+        Returns
+        -------
+        ndarray of uint8
+            Shape (height, width, channels).
+
+        Raises
+        ------
+        ValueError
+            The image is damaged or not of 8 bits a channel.
+        """
+        if bit_depth > 8 and not self.forces_channels:
+            raise ValueError(
+                f"image has {bit_depth} bits a channel, not 8; set force_color or force_gray to convert"
+            )
+        try:
+            image = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), self._decode_flag)
+        except cv2.error as error:
+            raise ValueError(f"image file is damaged: {error.err}") from None
+        if image is None:
+            raise ValueError("image file is damaged: it cannot be decoded")
+        if image.dtype != np.uint8:
+            raise ValueError(f"image decodes to {image.dtype}, not to 8 bits a channel")
+        return np.ascontiguousarray(image if image.ndim == 3 else image[:, :, None])
+
+    def draw_crops(
+        self, counters: npt.NDArray[np.int64], heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]
+    ) -> Crops:
+        """Choose crop and mirror of the images with these record counters and sizes."""
+        mirror = np.zeros(len(counters), dtype=np.int64)
+        if self.mirror:
+            mirror = draw_below(2, self._seed, counters, 0)
+        if not self.crop_size:
+            return Crops(np.zeros_like(mirror), np.zeros_like(mirror), mirror)
+        spare_h, spare_w = heights - self.crop_size, widths - self.crop_size
+        if self._phase != TRAIN:
+            return Crops(spare_h // 2, spare_w // 2, mirror)
+        h_off = draw_below(spare_h + 1, self._seed, counters, 1)
+        return Crops(h_off, draw_below(spare_w + 1, self._seed, counters, 2), mirror)
+
+    def transform(
+        self, items: Sequence[Any], crops: Crops, out: npt.NDArray[np.float32]
+    ) -> list[tuple[int, str]]:
+        """Write a batch.
+
+        Parameters
+        ----------
+        items : sequence
+            Datum records as bytes-like objects, or decoded images as `decode` returns them.
+        crops : Crops
+            One entry an item.
+        out : ndarray of float32
+            Logical shape (N, C, H, W), any strides.
+
+        Returns
+        -------
+        list of (int, str)
+            Index of each item that does not fit, and why.
+        """
+        values = np.zeros(out.shape[1], dtype=np.float32)
+        values[:] = self._mean_values if self._mean_values.size else 0
+        problems: list[tuple[int, str]] = _core.transform_batch(
+            list(items), out, *crops, self.scale, values, self._mean_planar, self._mean_interleaved
+        )
+        return problems
+
+
+def _decode_flag(param: Any) -> int:
+    if param.force_color and param.force_gray:
+        raise ConfigError("transform_param has both force_color and force_gray", hint="remove one of them")
+    if param.force_color:
+        return int(cv2.IMREAD_COLOR)
+    return int(cv2.IMREAD_GRAYSCALE if param.force_gray else cv2.IMREAD_UNCHANGED)
+
+
+def _read_mean_image(param: Any) -> npt.NDArray[np.float32] | None:
+    if not param.mean_file:
+        return None
+    if len(param.mean_value):
+        raise ConfigError("transform_param has both mean_file and mean_value", hint="remove one of them")
+    log.info("Loading mean file from: %s", param.mean_file)
+    return read_mean(param.mean_file)

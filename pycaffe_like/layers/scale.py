@@ -1,0 +1,84 @@
+"""Scale: multiplies by one number a channel, and may add another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import schema
+from ..definition import LayerDefinition
+from ..layer_type import LayerType, Rule, Shape, between
+
+
+class Scale(LayerType):
+    """Multiply along a range of axes: ``y = x * s + b``, by default one s and b for each channel (axis 1).
+
+    Parameters
+    ----------
+    axis : int, default 1
+        First axis of x that the scale has; negative values count from the last axis.
+    num_axes : int >= -1, default 1
+        Number of axes of a learned scale; -1 for all from `axis` on, 0 for a single number.
+    filler : FillerParameter, default constant 1
+        Initial values of a learned scale.
+    bias_term : bool, default false
+        Also learn and add a bias b of the scale's shape.
+    bias_filler : FillerParameter, default constant 0
+        Initial values of the bias.
+
+    Returns
+    -------
+    y
+        Same shape, layout and type as the first bottom.
+
+    Raises
+    ------
+    ConfigError
+        If num_axes is below -1.
+    ShapeError
+        If the scale would have axes that x does not have, or the second bottom does not fit x.
+
+    Notes ----- One bottom: the scale is learned (blob 0, and the bias is blob 1). Two bottoms: the scale is
+    the second one, `num_axes` and `filler` have no effect, a scalar fits anywhere, and the bias is blob 0.
+    In-place use over the first bottom is allowed; it takes a copy of x where the gradient of the scale may be
+    wanted. The gradient of a learned scale always accumulates; Caffe overwrites it for some shapes. The sums
+    of the gradients are made in double precision and do not vary from run to run.
+
+    References
+    ----------
+    S. Ioffe and C. Szegedy, Batch normalization, ICML 2015 (scale and shift, after a BatchNorm layer).
+
+    Examples
+    --------
+    ::
+
+        layer { name: "scale1" type: "Scale" bottom: "bn1" top: "bn1" scale_param { bias_term: true } }
+
+    >>> from pycaffe_like.testing import run_layer
+    >>> run_layer('type: "Scale" scale_param { axis: 0 }', [[1.0, 2.0], [3.0, 4.0]], [10.0, -1.0])
+    [[10.0, 20.0], [-3.0, -4.0]]
+    """
+
+    type = "Scale"
+    param = "scale_param"
+    bottoms = between(1, 2)
+    in_place = True
+    plain_bottoms = (1,)
+    constraints = {"num_axes": Rule(low=-1)}
+
+    @classmethod
+    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
+        """See `LayerType.arguments`."""
+        param = layer.message.scale_param
+        return {"axis": int(param.axis), "num_axes": int(param.num_axes), "bias_term": bool(param.bias_term)}
+
+    @classmethod
+    def fillers(cls, layer: LayerDefinition) -> list[Any]:
+        """See `LayerType.fillers`."""
+        param = layer.message.scale_param
+        fillers = []
+        if len(layer.bottoms) == 1:
+            fillers.append(param.filler if param.HasField("filler") else schema.FillerParameter(value=1))
+        if param.bias_term:
+            fillers.append(param.bias_filler)
+        return fillers

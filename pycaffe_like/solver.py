@@ -1,0 +1,431 @@
+"""Solvers: the training loop, and one class for each update rule.
+
+The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`,
+`core.Updater`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _core as core
+from . import prototext, schema
+from .divergence import diverged
+from .errors import ConfigError
+from .logs import progress as progress_bar
+from .lr_policy import Progress, learning_rate
+from .net import Net
+from .prototext import Document
+from .seeds import next_seed
+from .signals import Action
+from .snapshot import (
+    SnapshotPaths,
+    check_history,
+    get_positions,
+    probe,
+    read_snapshot,
+    set_positions,
+    write_snapshot,
+)
+from .solver_display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
+from .solver_nets import build_test_nets, build_train_net
+from .solver_rules import check_solver
+from .upgrade import read_solver
+
+log = logging.getLogger("caffe")
+
+Callback = Callable[[], object]
+
+
+class Solver:
+    """Trains a net as a solver file says. Use a subclass, or `get_solver`.
+
+    Parameters
+    ----------
+    solver : str or Document
+        Path of a solver prototxt, or a parsed one.
+    seed : int, optional
+        Seed to use when the file has no random_seed; `snapshot.recorded_seed` gives that of a run to resume.
+    precision : {"float32", "bfloat16"}
+        Element type of activations.
+
+    Attributes
+    ----------
+    net : Net
+        The net that is trained.
+    test_nets : list of Net
+    param : SolverParameter
+        What the file says; a change of `base_lr` takes effect at once.
+    poll_action : callable
+        Asked after every iteration and before every test batch; `SignalActions.poll` fits.
+    stopped_early : bool
+        Whether the last `solve` or `step` was stopped by an action.
+
+    Raises
+    ------
+    ConfigError
+        For every mistake in solver and nets, before training.
+    """
+
+    type: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        solver: str | os.PathLike[str] | Document,
+        *,
+        seed: int | None = None,
+        precision: str = "float32",
+    ) -> None:
+        document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
+        check_solver(document, self.type)
+        self.param = document.message
+        log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
+        if self.param.snapshot:
+            probe(self.param.snapshot_prefix)
+        self.seed = self._choose_seed(seed)
+        self.net = build_train_net(document, seed=self.seed, precision=precision)
+        self.test_nets = build_test_nets(document, seed=self.seed, precision=precision)
+        self._updater = _make_updater(self.type, self.net)
+        self._progress = Progress()
+        self._smoothed = SmoothedLoss(self.param.average_loss)
+        self._keep_window = False  # the next step goes on with the losses of a restored state
+        self._test_positions: list[dict[str, int]] | None = (
+            None  # at the start of a test that is not finished
+        )
+        self._callbacks: list[tuple[Callback, Callback]] = []
+        self._clock = DisplayClock(0)
+        self.poll_action: Callable[[], Action] = lambda: Action.NONE
+        self.stopped_early = False
+        log.info("Solver scaffolding done.")
+
+    def _choose_seed(self, seed: int | None) -> int:
+        if self.param.random_seed >= 0:
+            return int(self.param.random_seed)
+        return next_seed() >> 1 if seed is None else seed  # 63 bits: the field of the solver state is signed
+
+    # State
+
+    @property
+    def iter(self) -> int:
+        """Updates done."""
+        return self._progress.iteration
+
+    @property
+    def lr(self) -> float:
+        """Rate of the next update; reading it evaluates the policy, which moves "multistep" on."""
+        return learning_rate(self.param, self._progress)
+
+    @property
+    def history(self) -> list[core.Blob]:
+        """History blobs in the order of a solver state."""
+        return list(self._updater.history)
+
+    def add_callback(self, on_start: Callback, on_gradients_ready: Callback) -> None:
+        """Call `on_start()` before, and `on_gradients_ready()` after, the passes of each iteration."""
+        self._callbacks.append((on_start, on_gradients_ready))
+
+    def share_weights(self, net: Net) -> None:
+        """Let another net use the data of the train net's weights."""
+        net.share_with(self.net)
+
+    def close(self) -> None:
+        """Stop the data threads of all nets."""
+        for net in (self.net, *self.test_nets):
+            net.close()
+
+    # Training
+
+    def solve(self, resume_file: str | None = None) -> None:
+        """Train up to max_iter, from the beginning or from a solver state."""
+        log.info("Solving %s", self.net.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
+        if resume_file:
+            log.info("Restoring previous solver status from %s", resume_file)
+            self.restore(resume_file)
+        if self.param.snapshot_after_train:
+            probe(self.param.snapshot_prefix)
+        self.step(self.param.max_iter - self.iter)
+        if self.param.snapshot_after_train and not _is_due(self.param.snapshot, self.iter):
+            self.snapshot()
+        if self.stopped_early:
+            log.info("Optimization stopped early.")
+            return
+        self._show_final_results()
+        log.info("Optimization Done.")
+
+    def _show_final_results(self) -> None:
+        if _is_due(self.param.display, self.iter):
+            self._smoothed.add(self._forward(0))
+            log.info("Iteration %d, loss = %g", self.iter, self._smoothed.value)
+        if _is_due(self.param.test_interval, self.iter):
+            self.test_all()
+
+    def step(self, iterations: int) -> None:
+        """Do so many iterations, with their tests, displays and snapshots."""
+        if not self._keep_window:
+            self._smoothed.losses.clear()
+        self._keep_window = self.stopped_early = False
+        self._clock = DisplayClock(self.iter)
+        stop = self.iter + iterations
+        while self.iter < stop and not self.stopped_early:
+            self._iterate()
+        progress_bar.clear()
+
+    def _iterate(self) -> None:
+        param = self.param
+        self._updater.clear_gradients()
+        if _is_due(param.test_interval, self.iter) and (self.iter or param.test_initialization):
+            self.test_all()
+            if self.stopped_early:
+                return
+        for on_start, _ in self._callbacks:
+            on_start()
+        self._smoothed.add(self._forward_backward())
+        if _is_due(param.display, self.iter):
+            show_training(self.net, self.iter, param.display, self._clock, self._smoothed.value)
+        for _, on_gradients_ready in self._callbacks:
+            on_gradients_ready()
+        self.apply_update()
+        progress_bar.update(self.iter, param.max_iter, self._smoothed.value)
+        self._act_after_update()
+
+    def _forward_backward(self) -> float:
+        """Run iter_size passes; returns their mean loss."""
+        passes = int(self.param.iter_size)
+        loss = 0.0
+        for number in range(passes):
+            loss += self._forward(number)
+            self.net.backward()
+        return loss / passes
+
+    def _forward(self, number: int) -> float:
+        """Run pass `number` of this iteration; random numbers depend on nothing but its count."""
+        self.net.iteration = self.iter * self.param.iter_size + number
+        loss = self.net.forward_loss()
+        if not math.isfinite(loss):
+            raise diverged(self.net, loss, self.iter)
+        return loss
+
+    def apply_update(self) -> None:
+        """Update the weights from the gradients as they are; counts as one iteration."""
+        param = self.param
+        rate = self.lr
+        if _is_due(param.display, self.iter):
+            log.info("Iteration %d, lr = %g", self.iter, rate)
+        self._updater.update(
+            rate=rate,
+            momentum=param.momentum,
+            momentum2=param.momentum2,
+            rms_decay=param.rms_decay,
+            delta=param.delta,
+            weight_decay=param.weight_decay,
+            l1=param.regularization_type == "L1",
+            gradient_scale=self._gradient_scale(),
+            iteration=self.iter,
+        )
+        self._progress.iteration += 1
+
+    def _gradient_scale(self) -> float:
+        """Factor of all gradients: clipping of their joint norm, then the mean over iter_size."""
+        limit = float(self.param.clip_gradients)
+        factor = 1.0
+        if limit >= 0:
+            norm = math.sqrt(self._updater.squared_gradient_norm())
+            if norm > limit:
+                factor = limit / norm
+                log.info("Clipping gradients: L2 norm %g > %g, scaled by %g", norm, limit, factor)
+        return factor / int(self.param.iter_size)
+
+    def _act_after_update(self) -> None:
+        action = self.poll_action()
+        if _is_due(self.param.snapshot, self.iter) or action is Action.SNAPSHOT:
+            self.snapshot()
+        self.stopped_early = action is Action.STOP
+
+    # Testing
+
+    def test_all(self) -> None:
+        """Run all test nets and print their mean outputs."""
+        self._test_positions = [net.data_positions() for net in self.test_nets]
+        for number in range(len(self.test_nets)):
+            if not self.stopped_early:
+                self._test(number)
+        if not self.stopped_early:
+            self._test_positions = None
+
+    def _test(self, number: int) -> None:
+        net, passes = self.test_nets[number], self.param.test_iter[number]
+        log.info("Iteration %d, Testing net (#%d)", self.iter, number)
+        net.share_with(self.net)
+        loss = 0.0
+        sums: np.ndarray[Any, Any] | None = None
+        for _ in range(passes):
+            self._act_during_test()
+            if self.stopped_early:
+                log.info("Test interrupted.")
+                return
+            loss += net.forward_loss()
+            values = output_values(net)
+            if sums is not None and len(values) != len(sums):
+                raise ConfigError(f"the outputs of test net #{number} change their shapes between passes")
+            sums = values if sums is None else sums + values
+        if self.param.test_compute_loss:
+            log.info("Test loss: %g", loss / passes)
+        if sums is not None:
+            show_test(net, sums / passes)
+
+    def _act_during_test(self) -> None:
+        while (action := self.poll_action()) is not Action.NONE:
+            if action is Action.SNAPSHOT:
+                self.snapshot()
+            else:
+                self.stopped_early = True
+
+    # Snapshots
+
+    def snapshot(self) -> None:
+        """Write weights and solver state under snapshot_prefix."""
+        state = schema.SolverState(
+            iter=self.iter,
+            current_step=self._progress.current_step,
+            solver_type=self.type,
+            thread_count=core.thread_count(),
+            random_seed=self.seed,
+            loss_window=self._smoothed.losses,
+        )
+        set_positions(state, self._positions())
+        paths = SnapshotPaths.of(self.param.snapshot_prefix, self.iter)
+        history = [blob.data for blob in self._updater.history]
+        write_snapshot(paths, self.net.graph, state, history, diffs=self.param.snapshot_diff)
+
+    def _positions(self) -> dict[str, int]:
+        """Where all data layers are; an unfinished test will be run again from its beginning."""
+        positions = self.net.data_positions()
+        tests = self._test_positions or [net.data_positions() for net in self.test_nets]
+        for number, test in enumerate(tests):
+            positions.update({_test_layer(layer, number): record for layer, record in test.items()})
+        return positions
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on where a solver state was written.
+
+        Raises
+        ------
+        MissingFileError, DataError
+            State or weights are missing or damaged, or do not belong together.
+        ConfigError, ShapeError
+            They are those of another net or another kind of solver.
+        """
+        path = os.fspath(path)
+        state = read_snapshot(path)
+        check_history(state.history, self._updater.history, path)
+        self._warn_of_differences(state.message)
+        if state.weights:
+            self.net.copy_from(state.weights)
+        log.info("SGDSolver: restoring history")
+        for blob, array in zip(self._updater.history, state.history):
+            blob.data[...] = array.reshape(blob.shape)
+        self._progress = Progress(state.message.iter, state.message.current_step)
+        self._smoothed = SmoothedLoss(self.param.average_loss, state.message.loss_window)
+        self._keep_window = True
+        self._set_positions(get_positions(state.message))
+
+    def _set_positions(self, positions: dict[str, int]) -> None:
+        self.net.set_data_positions(positions)
+        for number, net in enumerate(self.test_nets):
+            own = {layer: positions.get(_test_layer(layer, number)) for layer in net.data_positions()}
+            net.set_data_positions({layer: record for layer, record in own.items() if record is not None})
+
+    def _warn_of_differences(self, state: Any) -> None:
+        """Say what keeps the resumed run from ending with the same bits. Caffe's own states tell nothing."""
+        mine = {"solver_type": self.type, "thread_count": core.thread_count(), "random_seed": self.seed}
+        for field, value in mine.items():
+            if state.HasField(field) and getattr(state, field) != value:
+                log.warning(
+                    "the state was written with %s %s, this run has %s: the bits of the result will differ",
+                    field, getattr(state, field), value,
+                )  # fmt: skip
+
+
+def _make_updater(kind: str, net: Net) -> core.Updater:
+    learnable = net.graph.learnable
+    return core.Updater(
+        kind,
+        [param.blob for param in learnable],
+        [param.lr_mult for param in learnable],
+        [param.decay_mult for param in learnable],
+    )
+
+
+def _is_due(interval: int, iteration: int) -> bool:
+    """Whether something that happens every `interval` iterations, 0 for never, happens now."""
+    return interval > 0 and iteration % interval == 0
+
+
+def _test_layer(layer: str, number: int) -> str:
+    """Name under which a state keeps the position of a test net's data layer."""
+    return f"{layer}@test{number}"
+
+
+class SGDSolver(Solver):
+    """Stochastic gradient descent with momentum."""
+
+    type = "SGD"
+
+
+class NesterovSolver(Solver):
+    """Nesterov's accelerated gradient."""
+
+    type = "Nesterov"
+
+
+class AdaGradSolver(Solver):
+    """Rates shrink with the sum of squared gradients; takes no momentum."""
+
+    type = "AdaGrad"
+
+
+class RMSPropSolver(Solver):
+    """Rates follow a running mean of squared gradients; takes no momentum."""
+
+    type = "RMSProp"
+
+
+class AdaDeltaSolver(Solver):
+    """Steps follow running means of squared gradients and of squared steps."""
+
+    type = "AdaDelta"
+
+
+class AdamSolver(Solver):
+    """Running means of gradients and of their squares, corrected for their start at zero."""
+
+    type = "Adam"
+
+
+def solver_class(document: Document) -> type[Solver]:
+    """Return the class that a solver file's `type` asks for; raises ConfigError if there is none."""
+    kind = document.message.type
+    for found in Solver.__subclasses__():
+        if found.type == kind:
+            return found
+    check_solver(document, kind)
+    raise ConfigError(f"solver type '{kind}' has no class")
+
+
+def get_solver(path: str | os.PathLike[str]) -> Solver:
+    """Make the solver that a file describes.
+
+    Parameters
+    ----------
+    path : str
+        Solver prototxt; its `type` decides the class.
+    """
+    document = read_solver(os.fspath(path))
+    return solver_class(document)(document)

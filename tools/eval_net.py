@@ -1,0 +1,62 @@
+"""`caffe test`: runs a net in phase TEST and prints its outputs, batch by batch and on average."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..net import TEST, Net
+from ..solver_display import output_names, output_values, weighted
+from .common import GPU, PRECISION, STATE, check_precision, positive_iterations, required, stages, use_device
+from .flags import Flag, format_usage, parse_flags
+
+log = logging.getLogger("caffe")
+
+SUMMARY = "Score a net: run it in phase TEST and average its outputs."
+ARGUMENTS = "test -model FILE -weights FILE [flags]"
+FLAGS = {
+    "model": Flag("", "net prototxt"),
+    "weights": Flag("", "trained weights"),
+    "iterations": Flag(50, "batches to run"),
+    **STATE,
+    **PRECISION,
+    **GPU,
+    "help": Flag(False, "show this text"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit status."""
+    flags, extra = parse_flags(argv, FLAGS)
+    if extra or flags["help"]:
+        print(format_usage(SUMMARY, ARGUMENTS, FLAGS))
+        return 0
+    required(flags, "model", "weights")
+    iterations = positive_iterations(flags)
+    use_device(flags["gpu"])
+    net = Net(
+        flags["model"], TEST, flags["level"], stages(flags["stage"]), flags["weights"],
+        precision=check_precision(flags["precision"]),
+    )  # fmt: skip
+    try:
+        score(net, iterations)
+    finally:
+        net.close()
+    return 0
+
+
+def score(net: Net, iterations: int) -> None:
+    """Run so many batches and print what they give."""
+    log.info("Running for %d iterations.", iterations)
+    names, weights = output_names(net), net.blob_loss_weights
+    losses, sums = 0.0, np.zeros(len(names))
+    for batch in range(iterations):
+        losses += net.forward_loss()
+        values = output_values(net)
+        for name, value in zip(names, values):
+            log.info("Batch %d, %s = %g", batch, name, value)
+        sums += values
+    log.info("Loss: %g", losses / iterations)
+    for name, mean in zip(names, sums / iterations):
+        log.info("%s", weighted(name, mean, weights))

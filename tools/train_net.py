@@ -1,0 +1,88 @@
+"""`caffe train`: trains a net as a solver file says, from the beginning, from weights or from a snapshot."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..errors import ConfigError
+from ..prototext import Document
+from ..signals import SignalActions, parse_action
+from ..snapshot import recorded_seed
+from ..solver import solver_class
+from ..upgrade import read_solver
+from .common import GPU, PRECISION, STATE, check_precision, required, stages, use_device
+from .flags import Flag, format_usage, parse_flags
+
+log = logging.getLogger("caffe")
+
+SUMMARY = "Train or fine-tune a net."
+ARGUMENTS = "train -solver FILE [flags]"
+FLAGS = {
+    "solver": Flag("", "solver prototxt"),
+    "snapshot": Flag("", "solver state to resume from"),
+    "weights": Flag("", "trained weights to start from, separated by commas"),
+    "sigint_effect": Flag("stop", "what Ctrl-C does: stop, snapshot or none"),
+    "sighup_effect": Flag("snapshot", "what a hangup does: stop, snapshot or none"),
+    **STATE,
+    **PRECISION,
+    **GPU,
+    "help": Flag(False, "show this text"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit status."""
+    flags, extra = parse_flags(argv, FLAGS)
+    if extra or flags["help"]:
+        print(format_usage(SUMMARY, ARGUMENTS, FLAGS))
+        return 0
+    required(flags, "solver")
+    if flags["snapshot"] and flags["weights"]:
+        raise ConfigError(
+            "-snapshot and -weights exclude each other", hint="a snapshot has weights of its own"
+        )
+    sigint = parse_action(flags["sigint_effect"], "sigint_effect")
+    sighup = parse_action(flags["sighup_effect"], "sighup_effect")
+    with SignalActions(sigint, sighup) as actions:
+        _train(flags, actions)
+    log.info("Optimization Done.")
+    return 0
+
+
+def _train(flags: dict[str, Any], actions: SignalActions) -> None:
+    document = _read_solver(flags)
+    use_device(flags["gpu"])
+    if not flags["gpu"] and _asks_for_gpu(document):
+        log.warning("%s sets solver_mode: GPU; this build trains on the CPU", flags["solver"])
+    snapshot = flags["snapshot"]
+    seed = recorded_seed(snapshot) if snapshot else None
+    solver = solver_class(document)(document, seed=seed, precision=check_precision(flags["precision"]))
+    solver.poll_action = actions.poll
+    try:
+        if snapshot:
+            log.info("Resuming from %s", snapshot)
+            solver.restore(snapshot)
+        log.info("Starting Optimization")
+        solver.solve()
+    finally:
+        solver.close()
+
+
+def _read_solver(flags: dict[str, Any]) -> Document:
+    """Read the solver file and let the flags override it."""
+    document = read_solver(flags["solver"])
+    param = document.message
+    param.train_state.level = flags["level"]
+    param.train_state.stage.extend(stages(flags["stage"]))
+    if flags["snapshot"]:
+        param.ClearField("weights")
+    if flags["weights"]:
+        param.weights[:] = [flags["weights"]]
+    return document
+
+
+def _asks_for_gpu(document: Document) -> bool:
+    """Only a solver_mode that is written in the file counts, as in Caffe."""
+    param = document.message
+    return bool(param.HasField("solver_mode") and param.solver_mode == type(param).GPU)
