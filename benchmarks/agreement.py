@@ -1,9 +1,11 @@
 """Do both engines compute the same? Asked in float32, before anything is timed.
 
-Deep nets with BatchNorm amplify rounding, so that two correct float32 runs may part within ten steps. PyTorch in
-float64 is the arbiter then: our losses must be about as near to its losses as those of PyTorch in float32 are.
+Deep nets with BatchNorm amplify rounding, so that two correct float32 runs may part within ten steps.
+PyTorch in float64 is the arbiter then: our losses must be about as near to its losses as those of
+PyTorch in float32 are.
 
-``python -m benchmarks.agreement TASK`` (JSON) says where the engines part and ends with status 1 if they do.
+``python -m benchmarks.agreement TASK`` (JSON) says where the engines part and ends with status 1 if they
+do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One side of a duel: a process that builds a task's engine once and then runs blocks of steps on demand.
 
-Protocol, one JSON value a line: when ready it writes {"flops": of a step}; to each number of steps it reads, it
-answers {"seconds", "cpu_seconds", "peak_bytes"}; it ends with its input.
+Protocol, one JSON value a line: when ready it writes {"flops": of a step}; to each number of steps it
+reads, it answers {"seconds", "cpu_seconds", "peak_bytes"}; it ends with its input.
 """
 
 from __future__ import annotations

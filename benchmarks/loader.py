@@ -1,7 +1,7 @@
 """Images a second and core that the data path makes: ``python -m benchmarks.loader``.
 
-Raw 28x28 records, and JPEG of 500x375 beside a bare `cv2.imdecode` of the same bytes. Rates are by processor time,
-all threads of the loader included, so they are "of one core" however many there are.
+Raw 28x28 records, and JPEG of 500x375 beside a bare `cv2.imdecode` of the same bytes. Rates are by
+processor time, all threads of the loader included, so they are "of one core" however many there are.
 """
 
 from __future__ import annotations

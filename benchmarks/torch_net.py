@@ -1,8 +1,9 @@
 """The same net in PyTorch, as a good user would have written it.
 
-`torch.fx` turns the graph into a module whose `forward` is straight-line Python, one line a layer: no interpreter
-runs between the operations, `torch.compile` can trace it, and locals are dropped after their last use. It is
-channels-last, works in place where autograd allows, and has BatchNorm and Scale as one `nn.BatchNorm2d`.
+`torch.fx` turns the graph into a module whose `forward` is straight-line Python, one line a layer: no
+interpreter runs between the operations, `torch.compile` can trace it, and locals are dropped after their
+last use. It is channels-last, works in place where autograd allows, and has BatchNorm and Scale as one
+`nn.BatchNorm2d`.
 """
 
 from __future__ import annotations

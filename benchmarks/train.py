@@ -1,4 +1,4 @@
-"""Training steps beside PyTorch's: ``python -m benchmarks.train models/lenet/train_val.prototxt --batch 64``."""
+"""Training steps beside PyTorch's: ``python -m benchmarks.train models/lenet/train_val.prototxt``."""
 
 import sys
 
