@@ -14,7 +14,9 @@ class OurNet:
     """The net of a task, filled with random inputs."""
 
     def __init__(self, task: Task) -> None:
-        self.net = Net.from_document(make_document(task), make_state(task), seed=SEED, precision=task.precision)
+        self.net = Net.from_document(
+            make_document(task), make_state(task), seed=SEED, precision=task.precision
+        )
         self.graph = self.net.graph
         for name, values in make_inputs(self.graph).items():
             self.net.blobs[name].data[...] = values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch.fx.experimental.optimization import fuse
 
@@ -47,6 +48,18 @@ class TorchTraining:
             loss = self.module(*self.inputs)
         loss.backward()
         return loss.detach()
+
+    def double(self) -> TorchTraining:
+        """Turn to float64, to tell rounding from mistakes; returns self."""
+        self.net.module.double()
+        self.inputs = [tensor.double() if tensor.is_floating_point() else tensor for tensor in self.inputs]
+        return self
+
+    def gradient(self, place: tuple[str, int], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Gradient of a learned blob, (layer, index), in the blob's shape."""
+        gradient = self.net.params[place].grad
+        assert gradient is not None
+        return gradient.numpy().reshape(shape)
 
     def _fastest_optimizer(self) -> torch.optim.Optimizer:
         """Try the three implementations of SGD with a rate of 0, and keep the fastest."""

@@ -62,8 +62,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all comparisons share."""
     parser.add_argument("--threads", type=int, default=2, help="OpenMP threads of each contender")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of blocks to time")
-    parser.add_argument("--peer", choices=["eager", "compile"], default="eager", help="how PyTorch runs the net")
-    parser.add_argument("--no-gate", dest="gate", action="store_false", help="keep pairs of a busy machine, too")
+    parser.add_argument(
+        "--peer", choices=["eager", "compile"], default="eager", help="how PyTorch runs the net"
+    )
+    parser.add_argument(
+        "--no-gate", dest="gate", action="store_false", help="keep pairs of a busy machine, too"
+    )
 
 
 def parse_task(mode: Literal["train", "infer"], default_batch: int) -> tuple[Task, argparse.Namespace]:

@@ -1,8 +1,9 @@
 """The same net in PyTorch, as a good user would have written it.
 
-`torch.fx` turns the graph into a module whose `forward` is straight-line Python, one line a layer: no interpreter runs
-between the operations, `torch.compile` can trace it, and locals are dropped after their last use. It is channels-last,
-works in place where autograd allows, and has BatchNorm and Scale as one `nn.BatchNorm2d`.
+`torch.fx` turns the graph into a module whose `forward` is straight-line Python, one line a layer: no
+interpreter runs between the operations, `torch.compile` can trace it, and locals are dropped after their
+last use. It is channels-last, works in place where autograd allows, and has BatchNorm and Scale as one
+`nn.BatchNorm2d`.
 """
 
 from __future__ import annotations
@@ -232,7 +233,9 @@ def _broadcast_parameters(builder: _Builder, node: Node, axis: int) -> list[nn.P
     axes = len(node.bottoms[0].shape)
     trailing = axes - axis % axes - len(node.params[0].blob.shape)
     shapes = [(*param.blob.shape, *[1] * trailing) for param in node.params]
-    return [builder.learn(nn.Parameter(torch.empty(shape)), param) for shape, param in zip(shapes, node.params)]
+    return [
+        builder.learn(nn.Parameter(torch.empty(shape)), param) for shape, param in zip(shapes, node.params)
+    ]
 
 
 def _relu(builder: _Builder, node: Node, arguments: Arguments) -> fx.Node:
@@ -289,6 +292,8 @@ def _softmax_with_loss(builder: _Builder, node: Node, arguments: Arguments) -> f
         raise NotImplementedError(f"layer {node.name!r}: this loss has no PyTorch counterpart here")
     ignored = arguments["ignore_label"] if arguments["ignores"] else -100
     scores, labels = (builder.values[value] for value in node.bottoms)
+    if all(size == 1 for size in node.bottoms[0].shape[2:]):
+        scores = builder.code.call_function(torch.flatten, (scores, 1))
     loss = builder.code.call_function(F.cross_entropy, (scores, labels), {"ignore_index": ignored})
     weight = node.loss_weights[0]
     builder.losses.append(loss if weight == 1 else builder.code.call_function(torch.mul, (loss, weight)))

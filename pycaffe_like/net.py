@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from . import _core as core
 from . import schema, trained_weights, upgrade
-from .graph.build import build_graph
+from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .plan.memory import Memory, measure
@@ -55,6 +55,8 @@ class Net:
         Element type of activations.
     device : {"cpu"}
         Where the layers run.
+    fill : bool
+        Give learned blobs their initial values; False leaves them unallocated, to look at shapes and sizes only.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Net:
         seed: int | None = None,
         precision: str = "float32",
         device: str = "cpu",
+        fill: bool = True,
     ) -> None:
         phase, level, stages, weights = _classic_arguments(args, phase, level, stages, weights)
         document = upgrade.read_net(network_file)
@@ -85,7 +88,7 @@ class Net:
         state.phase = phase
         state.level = level
         state.stage.extend(stages or [])
-        self._build(document, state, seed, precision, device)
+        self._build(document, state, seed, precision, device, fill)
         if weights:
             self.copy_from(weights)
 
@@ -95,13 +98,15 @@ class Net:
     ) -> Net:
         """Build from a parsed net and a complete NetState, as solvers do."""
         net = cls.__new__(cls)
-        net._build(document, state, seed, precision, device)
+        net._build(document, state, seed, precision, device, fill=True)
         return net
 
-    def _build(self, document: Any, state: Any, seed: int | None, precision: str, device: str) -> None:
+    def _build(
+        self, document: Any, state: Any, seed: int | None, precision: str, device: str, fill: bool
+    ) -> None:
         self.seed = next_seed() if seed is None else seed
         self.precision = precision
-        self.graph: Graph = build_graph(document, state, seed=self.seed, device=device)
+        self.graph: Graph = build_graph(document, state, seed=self.seed, device=device, fill=fill)
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
@@ -118,6 +123,15 @@ class Net:
         self.blobs: OrderedDict[str, core.Blob] = OrderedDict(
             (name, self.plan.blob(value)) for name, value in self.plan.graph.blobs().items()
         )
+
+    def reseed(self, seed: int) -> None:
+        """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs keep their values."""
+        self.seed = seed
+        self.plan.executor.seed = seed
+        for node in self.plan.graph.nodes:
+            node.layer.stream = layer_seed(seed, node.definition.name)
+            if hasattr(node.layer, "reseed"):
+                node.layer.reseed(node.layer.stream)
 
     # What the net is made of
 

@@ -299,9 +299,3 @@ def check_history(stored: Sequence[Array], own: Sequence[Any], path: str) -> Non
                 f"history blob {number} of '{path}' has shape {array.shape}, not {tuple(blob.shape)}",
                 hint="it was written for another net",
             )
-
-
-def recorded_seed(path: str) -> int | None:
-    """Seed of the run that wrote a solver state; None if the state does not tell (Caffe's do not)."""
-    state = read_solverstate(path).message
-    return state.random_seed if state.HasField("random_seed") else None

@@ -50,8 +50,6 @@ class Solver:
     ----------
     solver : str or Document
         Path of a solver prototxt, or a parsed one.
-    seed : int, optional
-        Seed to use when the file has no random_seed; `snapshot.recorded_seed` gives that of a run to resume.
     precision : {"float32", "bfloat16"}
         Element type of activations.
 
@@ -79,7 +77,6 @@ class Solver:
         self,
         solver: str | os.PathLike[str] | Document,
         *,
-        seed: int | None = None,
         precision: str = "float32",
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
@@ -88,7 +85,7 @@ class Solver:
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
-        self.seed = self._choose_seed(seed)
+        self.seed = self._choose_seed()
         self.net = build_train_net(document, seed=self.seed, precision=precision)
         self.test_nets = build_test_nets(document, seed=self.seed, precision=precision)
         self._updater = _make_updater(self.type, self.net)
@@ -104,10 +101,16 @@ class Solver:
         self.stopped_early = False
         log.info("Solver scaffolding done.")
 
-    def _choose_seed(self, seed: int | None) -> int:
+    def _choose_seed(self) -> int:
         if self.param.random_seed >= 0:
             return int(self.param.random_seed)
-        return next_seed() >> 1 if seed is None else seed  # 63 bits: the field of the solver state is signed
+        return next_seed() >> 1  # 63 bits: the field of the solver state is signed
+
+    def _reseed(self, seed: int) -> None:
+        """Go on with the random numbers of the run that is resumed."""
+        self.seed = seed
+        for net in (self.net, *self.test_nets):
+            net.reseed(seed)
 
     # State
 
@@ -325,6 +328,8 @@ class Solver:
         path = os.fspath(path)
         state = read_snapshot(path)
         check_history(state.history, self._updater.history, path)
+        if self.param.random_seed < 0 and state.message.HasField("random_seed"):
+            self._reseed(state.message.random_seed)
         self._warn_of_differences(state.message)
         if state.weights:
             self.net.copy_from(state.weights)

@@ -35,9 +35,8 @@ def main(argv: list[str]) -> int:
         return 0
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
-    net = Net(
-        model, phase, flags["level"], stages(flags["stage"]), precision=check_precision(flags["precision"])
-    )
+    precision = check_precision(flags["precision"])
+    net = Net(model, phase, flags["level"], stages(flags["stage"]), precision=precision, fill=False)
     try:
         for line in summary(net, history_sets):
             print(line)

@@ -21,7 +21,7 @@ from .splits import insert_splits
 log = logging.getLogger("caffe")
 
 
-def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") -> Graph:
+def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu", fill: bool = True) -> Graph:
     """Build the graph of a net for one state.
 
     Parameters
@@ -34,6 +34,8 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
         Seed of the fillers.
     device : {"cpu", "cuda"}
         Where layers run.
+    fill : bool
+        Give learned blobs their initial values; False allocates nothing, for nets that are only looked at.
 
     Raises
     ------
@@ -46,11 +48,11 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
     for layer in layers:
         if not layer.message.HasField("phase"):
             layer.message.phase = state.phase
-    builder = _Builder(seed, device)
+    builder = _Builder(seed, device, fill)
     for layer in insert_splits(layers):
         with errors_of_layer(layer):
             builder.add(layer)
-    share_params(builder.params, builder.definitions)
+    share_params(builder.nodes)
     mark_backward(builder.nodes, force=message.force_backward)
     outputs = sorted(builder.available, key=lambda name: name.encode())
     for name in outputs:
@@ -61,13 +63,13 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
 class _Builder:
     """Adds layers one by one; holds what the next one may connect to."""
 
-    def __init__(self, seed: int, device: str) -> None:
+    def __init__(self, seed: int, device: str, fill: bool) -> None:
         self.seed = seed
         self.device = device
+        self.fill = fill
         self.nodes: list[Node] = []
         self.params: list[Param] = []
         self.inputs: list[str] = []
-        self.definitions: dict[str, LayerDefinition] = {}
         self.current: dict[str, Value] = {}  # last version of every blob made so far
         self.available: dict[str, None] = {}  # blobs nobody has read yet, in order
 
@@ -90,7 +92,6 @@ class _Builder:
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
-        self.definitions[layer.name] = layer
         self.nodes.append(node)
         self.params += node.params
         log.info("Setting up %s", layer.name)
@@ -166,6 +167,11 @@ def _fill(blob: core.Blob, filler: Any, seed: int, stream: str) -> None:
         std=filler.std, sparse=filler.sparse, variance_norm=filler.VarianceNorm.Name(filler.variance_norm),
         seed=seed, stream=zlib.crc32(stream.encode()),
     )  # fmt: skip
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """Seed of one layer's random numbers in a net of this seed."""
+    return seed ^ zlib.crc32(name.encode())
 
 
 def _least(kind: type[LayerType]) -> int:

@@ -47,6 +47,11 @@ class Accuracy(LayerType):
     O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015, section 4.1
     (`top_k`).
 
+    References
+    ----------
+    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015 (top-k accuracy). Tie rule as
+    in Caffe.
+
     Examples
     --------
     ::

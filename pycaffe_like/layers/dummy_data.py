@@ -39,9 +39,11 @@ class DummyData(LayerType):
     ShapeError
         If a shape has a negative dimension, more than 32 axes or more than 2^31 - 1 elements.
 
-    Notes ----- Constant tops are filled once; when a layer changes them in place, the change stays. The
-    others get new values in every forward pass, which depend on the net's seed, the layer's name, the top and
-    the iteration only.
+    Notes
+    -----
+    Constant tops are filled once; when a layer changes them in place, the change stays. The others get new
+    values in every forward pass, which depend on the net's seed, the layer's name, the top and the iteration
+    only.
 
     References
     ----------

@@ -37,6 +37,10 @@ class Softmax(LayerType):
     J. S. Bridle, Probabilistic interpretation of feedforward classification network outputs, with
     relationships to statistical pattern recognition, Neurocomputing, 1990.
 
+    References
+    ----------
+    J. Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
+
     Examples
     --------
     ::

@@ -56,6 +56,11 @@ class SoftmaxWithLoss(LayerType):
     (one label a place, `ignore_label`). V. Badrinarayanan, A. Kendall and R. Cipolla, SegNet, 2015
     (`class_weighting`).
 
+    References
+    ----------
+    J. Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990. Normalization
+    modes as in Caffe.
+
     Examples
     --------
     ::

@@ -17,18 +17,9 @@ RECORDED = np.load(GOLDEN / "transform.npz")
 
 
 @pytest.fixture
-def in_golden_folder(monkeypatch, tmp_path):
-    """The folder the recorded nets name their files from, with the one database that is made anew."""
-    (tmp_path / "files").mkdir()
-    for entry in GOLDEN.iterdir():
-        os.symlink(entry, tmp_path / "files" / entry.name)
-    idx = GOLDEN / "idx"
-    convert_mnist_data.convert(
-        str(idx / "part-images-idx3-ubyte.gz"),
-        str(idx / "part-labels-idx1-ubyte.gz"),
-        str(tmp_path / "files" / "mnistconv_lmdb"),
-    )
-    monkeypatch.chdir(tmp_path)
+def in_golden_folder(monkeypatch):
+    """The folder the recorded nets name their files from."""
+    monkeypatch.chdir(GOLDEN.parent)
 
 
 @pytest.mark.usefixtures("in_golden_folder")

@@ -80,7 +80,7 @@ def test_log_says_which_layers_need_backward(state, caplog):
 def test_params_are_shared_as_in_caffe(state):
     net = build(state)
     shared = [param for param in net.graph.params if param.owner is not None]
-    wanted = [(entry["name"], entry["owner_layer"], entry["index"]) for entry in state.facts["shared_params"]]
+    wanted = [(name, layer, int(index)) for name, layer, index in state.facts["shared_params"]]
     assert [(param.name, param.owner.layer, param.owner.index) for param in shared] == wanted
 
 

@@ -90,11 +90,13 @@ def test_multistep_resumes_in_its_step(make):
     assert resumed.lr == pytest.approx(0.025)
 
 
-def test_seed_from_entropy_is_recorded(make):
+def test_seed_from_entropy_is_recorded_and_taken_up_again(make):
     solver, other = make(), make()
     assert solver.seed != other.seed
     solver.snapshot()
-    assert snapshot.recorded_seed("s_iter_0.solverstate") == solver.seed
+    other.restore("s_iter_0.solverstate")
+    assert other.seed == solver.seed
+    assert other.net.seed == solver.net.seed
 
 
 # Faults
