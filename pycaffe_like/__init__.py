@@ -3,9 +3,32 @@
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
 from .seeds import set_random_seed
+from .solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
 
 __version__ = "0.1.0"
-__all__ = ["TEST", "TRAIN", "Net", "layer_type_list", "set_mode_cpu", "set_random_seed"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "NesterovSolver",
+    "Net",
+    "RMSPropSolver",
+    "SGDSolver",
+    "get_solver",
+    "layer_type_list",
+    "set_mode_cpu",
+    "set_random_seed",
+]
 
 
 def layer_type_list() -> list[str]:

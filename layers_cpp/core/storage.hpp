@@ -49,14 +49,16 @@ class Freshness {
  public:
   // True if the storage may differ from what it was at the last call.
   bool stale(const Storage& storage) {
-    const bool changed = storage.exposed() || seen_ != storage.version();
-    seen_ = storage.version();
+    const bool changed = storage.exposed() || storage_ != &storage || version_ != storage.version();
+    storage_ = &storage;
+    version_ = storage.version();
     return changed;
   }
-  void reset() { seen_ = 0; }
+  void reset() { storage_ = nullptr; }
 
  private:
-  uint64_t seen_ = 0;
+  const Storage* storage_ = nullptr;
+  uint64_t version_ = 0;
 };
 
 }  // namespace caffe
