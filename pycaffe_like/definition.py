@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from .errors import ConfigError, DataError, Position
 
-_Error = TypeVar("_Error", ConfigError, DataError)
+_Error = TypeVar("_Error", bound=ConfigError | DataError)
 
 
 class PositionSource(Protocol):

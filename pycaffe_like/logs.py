@@ -104,7 +104,7 @@ class GlogHandler(logging.StreamHandler[TextIO]):
 
 def minimum_level() -> int:
     """Read the environment variable GLOG_minloglevel: 0 all lines, 1 warnings, 2 errors, 3 fatal ones."""
-    text = os.environ.get("GLOG_minloglevel", "0")
+    text = os.environ.get("GLOG_minloglevel", "0")  # noqa: SIM112 - glog's own name
     return _GLOG_LEVELS[min(int(text), 3)] if text.isdigit() else logging.INFO
 
 

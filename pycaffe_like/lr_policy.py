@@ -1,7 +1,7 @@
 """Learning-rate policies: the rate of an iteration as a function of the solver's parameters.
 
-A policy is one function under `@policy`; its name is what `lr_policy` says, and the decorator states which fields
-it needs. To add one, write one function.
+A policy is one function under `@policy`; its name is what `lr_policy` says, and the decorator states which
+fields it needs. To add one, write one function.
 
 The iteration t counts the updates done before, so the first rate is that of t = 0.
 """
@@ -51,7 +51,7 @@ _policies: dict[str, _Registered] = {}
 
 
 def policy(**rules: Rule) -> Callable[[Policy], Policy]:
-    """Register a function as the policy of its name; `rules` hold for fields of SolverParameter, set or not."""
+    """Register a function as the policy of its name; `rules` hold for fields of SolverParameter."""
 
     def register(function: Policy) -> Policy:
         _policies[function.__name__] = _Registered(function, rules)

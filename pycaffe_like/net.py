@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from . import _core as core
 from . import schema, trained_weights, upgrade
-from .graph.build import build_graph
+from .graph.build import build_graph, layer_seed
+from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .plan.memory import Memory, measure
 from .plan.plan import Plan, make_plan
@@ -54,6 +55,8 @@ class Net:
         Element type of activations.
     device : {"cpu"}
         Where the layers run.
+    fill : bool
+        Give learned blobs their initial values; False leaves them unallocated, to look at shapes and sizes only.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Net:
         seed: int | None = None,
         precision: str = "float32",
         device: str = "cpu",
+        fill: bool = True,
     ) -> None:
         phase, level, stages, weights = _classic_arguments(args, phase, level, stages, weights)
         document = upgrade.read_net(network_file)
@@ -84,7 +88,7 @@ class Net:
         state.phase = phase
         state.level = level
         state.stage.extend(stages or [])
-        self._build(document, state, seed, precision, device)
+        self._build(document, state, seed, precision, device, fill)
         if weights:
             self.copy_from(weights)
 
@@ -94,13 +98,15 @@ class Net:
     ) -> Net:
         """Build from a parsed net and a complete NetState, as solvers do."""
         net = cls.__new__(cls)
-        net._build(document, state, seed, precision, device)
+        net._build(document, state, seed, precision, device, fill=True)
         return net
 
-    def _build(self, document: Any, state: Any, seed: int | None, precision: str, device: str) -> None:
+    def _build(
+        self, document: Any, state: Any, seed: int | None, precision: str, device: str, fill: bool
+    ) -> None:
         self.seed = next_seed() if seed is None else seed
         self.precision = precision
-        self.graph: Graph = build_graph(document, state, seed=self.seed, device=device)
+        self.graph: Graph = build_graph(document, state, seed=self.seed, device=device, fill=fill)
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
@@ -109,13 +115,23 @@ class Net:
 
     def _make_plan(self, *, fusion: bool) -> None:
         keep = {} if not hasattr(self, "plan") else dict(self.blobs)
-        self.plan: Plan = make_plan(
-            self.graph, precision=self.precision, fusion=fusion, seed=self.seed, keep=keep
-        )
+        with errors_of_steps(self.graph):
+            self.plan: Plan = make_plan(
+                self.graph, precision=self.precision, fusion=fusion, seed=self.seed, keep=keep
+            )
         self._fused = fusion
         self.blobs: OrderedDict[str, core.Blob] = OrderedDict(
             (name, self.plan.blob(value)) for name, value in self.plan.graph.blobs().items()
         )
+
+    def reseed(self, seed: int) -> None:
+        """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs keep their values."""
+        self.seed = seed
+        self.plan.executor.seed = seed
+        for node in self.plan.graph.nodes:
+            node.layer.stream = layer_seed(seed, node.definition.name)
+            if hasattr(node.layer, "reseed"):
+                node.layer.reseed(node.layer.stream)
 
     # What the net is made of
 
@@ -250,7 +266,8 @@ class Net:
         for begin, end, layer in self._pieces(first, last, reverse=False):
             self._call_hooks("before_forward", layer)
             self.plan.executor.iteration = self.iteration
-            loss += self.plan.executor.forward(begin, end)
+            with errors_of_steps(self.graph):
+                loss += self.plan.executor.forward(begin, end)
             self._call_hooks("after_forward", layer)
         if self.graph.training and last == len(self.graph.nodes) - 1:
             self.iteration += 1
@@ -260,7 +277,8 @@ class Net:
         """Run declared layers `first` down to `last`, both included."""
         for begin, end, layer in self._pieces(last, first, reverse=True):
             self._call_hooks("before_backward", layer)
-            self.plan.executor.backward(begin, end)
+            with errors_of_steps(self.graph):
+                self.plan.executor.backward(begin, end)
             self._call_hooks("after_backward", layer)
 
     def _pieces(self, first: int, last: int, *, reverse: bool) -> list[tuple[int, int, int]]:
@@ -314,7 +332,8 @@ class Net:
 
     def reshape(self) -> None:
         """Bring all shapes up to date after an input blob was reshaped."""
-        self.plan.executor.reshape()
+        with errors_of_steps(self.graph):
+            self.plan.executor.reshape()
 
     def clear_param_diffs(self) -> None:
         """Set all gradients of learned blobs to zero."""

@@ -1,8 +1,9 @@
 """Snapshots that survive a kill, a power cut or a full disk at any moment.
 
-A snapshot is a pair: weights (`.caffemodel`) and solver state (`.solverstate`). Both are first written to temporary
-files and flushed to the disk; then the weights get their name, then the state. The state is the commit point: it
-names size and CRC-32 of its weights, so a pair is complete or is refused. Old pairs are never touched.
+A snapshot is a pair: weights (`.caffemodel`) and solver state (`.solverstate`). Both are first written to
+temporary files and flushed to the disk; then the weights get their name, then the state. The state is the
+commit point: it names size and CRC-32 of its weights, so a pair is complete or is refused. Old pairs are
+never touched.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def write_snapshot(
     Raises
     ------
     DataError
-        The weights hold NaN or Inf, or the disk refuses. Earlier snapshots are as they were, and no temporary file
-        is left.
+        The weights hold NaN or Inf, or the disk refuses. Earlier snapshots are as they were, and no temporary
+        file is left.
     """
     require_finite(graph, history)
     pending: list[PendingFile] = []
@@ -212,8 +213,8 @@ class LoadedState:
 def read_snapshot(path: str) -> LoadedState:
     """Read a solver state and find its weights.
 
-    The path that the state names counts from the current folder, as in Caffe; when no such file is there, or another
-    one, the state's own folder is searched.
+    The path that the state names counts from the current folder, as in Caffe; when no such file is there, or
+    another one, the state's own folder is searched.
 
     Raises
     ------
@@ -244,7 +245,8 @@ def _find_weights(state: Any, state_path: str) -> str | None:
         if _is_file_of(state, path):
             return path
     raise DataError(
-        f"'{found[-1]}' is not the weights file that '{state_path}' was written with: size or checksum differs",
+        f"'{found[-1]}' is not the weights file that '{state_path}' was written with: "
+        "its size or checksum differs",
         hint="resume from another snapshot",
     )
 
@@ -293,11 +295,7 @@ def check_history(stored: Sequence[Array], own: Sequence[Any], path: str) -> Non
     for number, (array, blob) in enumerate(zip(stored, own)):
         # Files of old Caffes pad shapes with ones to four axes.
         if [dim for dim in array.shape if dim != 1] != [dim for dim in blob.shape if dim != 1]:
-            problem = f"history blob {number} of '{path}' has shape {array.shape}, this solver's {tuple(blob.shape)}"
-            raise ConfigError(problem, hint="it was written for another net")
-
-
-def recorded_seed(path: str) -> int | None:
-    """Seed of the run that wrote a solver state; None if the state does not tell (Caffe's do not)."""
-    state = read_solverstate(path).message
-    return state.random_seed if state.HasField("random_seed") else None
+            raise ConfigError(
+                f"history blob {number} of '{path}' has shape {array.shape}, not {tuple(blob.shape)}",
+                hint="it was written for another net",
+            )

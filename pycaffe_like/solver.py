@@ -1,6 +1,7 @@
 """Solvers: the training loop, and one class for each update rule.
 
-The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`, `core.Updater`).
+The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`,
+`core.Updater`).
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ class Solver:
     ----------
     solver : str or Document
         Path of a solver prototxt, or a parsed one.
-    seed : int, optional
-        Seed to use when the file has no random_seed; `snapshot.recorded_seed` gives that of a run to resume.
     precision : {"float32", "bfloat16"}
         Element type of activations.
 
@@ -78,7 +77,6 @@ class Solver:
         self,
         solver: str | os.PathLike[str] | Document,
         *,
-        seed: int | None = None,
         precision: str = "float32",
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
@@ -87,24 +85,32 @@ class Solver:
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
-        self.seed = self._choose_seed(seed)
+        self.seed = self._choose_seed()
         self.net = build_train_net(document, seed=self.seed, precision=precision)
         self.test_nets = build_test_nets(document, seed=self.seed, precision=precision)
         self._updater = _make_updater(self.type, self.net)
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._keep_window = False  # the next step goes on with the losses of a restored state
-        self._test_positions: list[dict[str, int]] | None = None  # at the start of a test that is not finished
+        self._test_positions: list[dict[str, int]] | None = (
+            None  # at the start of a test that is not finished
+        )
         self._callbacks: list[tuple[Callback, Callback]] = []
         self._clock = DisplayClock(0)
         self.poll_action: Callable[[], Action] = lambda: Action.NONE
         self.stopped_early = False
         log.info("Solver scaffolding done.")
 
-    def _choose_seed(self, seed: int | None) -> int:
+    def _choose_seed(self) -> int:
         if self.param.random_seed >= 0:
             return int(self.param.random_seed)
-        return next_seed() >> 1 if seed is None else seed  # 63 bits: the field of the solver state is signed
+        return next_seed() >> 1  # 63 bits: the field of the solver state is signed
+
+    def _reseed(self, seed: int) -> None:
+        """Go on with the random numbers of the run that is resumed."""
+        self.seed = seed
+        for net in (self.net, *self.test_nets):
+            net.reseed(seed)
 
     # State
 
@@ -115,7 +121,7 @@ class Solver:
 
     @property
     def lr(self) -> float:
-        """Rate of the next update. As in Caffe, reading it evaluates the policy, which moves "multistep" on."""
+        """Rate of the next update; reading it evaluates the policy, which moves "multistep" on."""
         return learning_rate(self.param, self._progress)
 
     @property
@@ -322,6 +328,8 @@ class Solver:
         path = os.fspath(path)
         state = read_snapshot(path)
         check_history(state.history, self._updater.history, path)
+        if self.param.random_seed < 0 and state.message.HasField("random_seed"):
+            self._reseed(state.message.random_seed)
         self._warn_of_differences(state.message)
         if state.weights:
             self.net.copy_from(state.weights)
@@ -345,7 +353,7 @@ class Solver:
         for field, value in mine.items():
             if state.HasField(field) and getattr(state, field) != value:
                 log.warning(
-                    "the solver state was written with %s %s, this run has %s: the result will not have the same bits",
+                    "the state was written with %s %s, this run has %s: the bits of the result will differ",
                     field, getattr(state, field), value,
                 )  # fmt: skip
 
@@ -407,7 +415,7 @@ class AdamSolver(Solver):
 
 
 def solver_class(document: Document) -> type[Solver]:
-    """The class that a solver file's `type` asks for; raises ConfigError if there is none."""
+    """Return the class that a solver file's `type` asks for; raises ConfigError if there is none."""
     kind = document.message.type
     for found in Solver.__subclasses__():
         if found.type == kind:

@@ -18,7 +18,7 @@ log = logging.getLogger("caffe")
 class SmoothedLoss:
     """Mean of the last `size` losses.
 
-    Losses are kept in single precision, in which a solver state saves them, so that a resumed run prints the same.
+    Losses are kept in single precision, in which a solver state saves them: a resumed run prints the same.
     """
 
     def __init__(self, size: int, losses: Iterable[float] = ()) -> None:

@@ -37,7 +37,7 @@ _BY_TYPE: Mapping[str, Mapping[str, Rule]] = {
     "RMSProp": {"momentum": Rule(low=0, high=0), "rms_decay": _FRACTION},
 }
 
-# Fields of Caffe's forks that change the result and that this solver does not know, with the value that is harmless.
+# Fields of Caffe's forks that change the result and that this solver does not know: their harmless values.
 _UNSUPPORTED: Mapping[str, object] = {
     "larc": False,
     "local_lr_auto": False,

@@ -138,13 +138,13 @@ def _pad(consumer: Record, padding: Record, source: Source) -> None:
         raise ConfigError(
             f"a padding layer must be followed by conv or pool with one bottom, not by {_type(consumer)}",
             where=source.position(consumer.offset),
-            layer=repr(consumer.message.layer.name),
+            layer=consumer.message.layer.name,
         )
     if len(padding.message.bottom) != 1 or len(padding.message.top) != 1:
         raise ConfigError(
             "a padding layer must have one bottom and one top",
             where=source.position(padding.offset),
-            layer=repr(padding.message.layer.name),
+            layer=padding.message.layer.name,
         )
     consumer.child("layer").put("pad", padding.message.layer.pad, padding.child("layer").where("pad"))
     consumer.message.bottom[0] = padding.message.bottom[0]
@@ -177,7 +177,7 @@ def _upgrade_type(old: Record, layer: Record, source: Source) -> None:
         raise ConfigError(
             f"unknown layer type {kind!r} of the old format",
             where=source.position(offset),
-            layer=repr(layer.message.name),
+            layer=layer.message.name,
             hint=nearest(kind, TYPES) or None,
         )
     layer.put("type", layer.message.LayerType.Value(TYPES[kind]), offset)

@@ -72,9 +72,9 @@ def read_image(path: str, shape: tuple[int, int, int]) -> Image:
         raise MissingFileError(f"there is no image '{path}'") from None
     except OSError as error:
         raise DataError(f"image '{path}' cannot be read: {error.strerror}") from None
-    image = _decode(path, data, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image.reshape(height, width, channels).transpose(2, 0, 1), np.float32)
+    decoded = _decode(path, data, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+    resized = cv2.resize(decoded, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(resized.reshape(height, width, channels).transpose(2, 0, 1), np.float32)
 
 
 def _decode(path: str, data: npt.NDArray[np.uint8], flag: int) -> npt.NDArray[np.uint8]:
@@ -103,7 +103,7 @@ def _input_shape(net: Net) -> tuple[int, int, int]:
 
 
 def _read_mean(flags: dict[str, Any], shape: tuple[int, int, int]) -> Image:
-    """What to subtract, in a shape that fits (C, H, W)."""
+    """Make what to subtract, in a shape that fits (C, H, W)."""
     if flags["mean_file"] and flags["mean_value"]:
         raise ConfigError("-mean_file and -mean_value exclude each other")
     if flags["mean_file"]:
@@ -140,7 +140,7 @@ def _read_labels(path: str) -> list[str]:
 def _scores(net: Net, image: Image) -> Image:
     net.blobs[net.inputs[0]].data[...] = image
     net.forward()
-    return np.ravel(net.blobs[net.outputs[0]].data).copy()
+    return np.array(net.blobs[net.outputs[0]].data, np.float32).ravel()
 
 
 def _show(path: str, scores: Image, labels: list[str], count: int) -> None:

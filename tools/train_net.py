@@ -8,7 +8,6 @@ from typing import Any
 from ..errors import ConfigError
 from ..prototext import Document
 from ..signals import SignalActions, parse_action
-from ..snapshot import recorded_seed
 from ..solver import solver_class
 from ..upgrade import read_solver
 from .common import GPU, PRECISION, STATE, check_precision, required, stages, use_device
@@ -56,8 +55,7 @@ def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     if not flags["gpu"] and _asks_for_gpu(document):
         log.warning("%s sets solver_mode: GPU; this build trains on the CPU", flags["solver"])
     snapshot = flags["snapshot"]
-    seed = recorded_seed(snapshot) if snapshot else None
-    solver = solver_class(document)(document, seed=seed, precision=check_precision(flags["precision"]))
+    solver = solver_class(document)(document, precision=check_precision(flags["precision"]))
     solver.poll_action = actions.poll
     try:
         if snapshot:

@@ -16,7 +16,8 @@ struct RowSize {
   float scale;
 };
 
-template <typename Pixel, int kChannels, bool kFromInterleaved, bool kToInterleaved, bool kMeanImage, bool kMirror>
+template <typename Pixel, int kChannels, bool kFromInterleaved, bool kToInterleaved, bool kMeanImage,
+          bool kMirror>
 void transform_row(const Pixel* __restrict source, const float* __restrict mean, float* __restrict target,
                    const RowSize& row) {
   const int channels = kChannels > 0 ? kChannels : row.channels;
@@ -57,17 +58,19 @@ RowFunction<Pixel> choose(bool next, Rest... rest) {
 }
 
 template <typename Pixel>
-RowFunction<Pixel> choose_row(int channels, bool from_interleaved, bool to_interleaved, bool mean_image, bool mirror) {
+RowFunction<Pixel> choose_row(int channels, bool from_interleaved, bool to_interleaved, bool mean_image,
+                              bool mirror) {
   // With one channel both orders are the same; the planar one has the simpler loop.
   if (channels == 1) return choose<Pixel, 1, false, false>(mean_image, mirror);
   if (channels == 3) return choose<Pixel, 3>(from_interleaved, to_interleaved, mean_image, mirror);
   return choose<Pixel, 0>(from_interleaved, to_interleaved, mean_image, mirror);
 }
 
-// For targets that are neither planar nor interleaved. Slow, and short enough to be the reference for the rest.
+// For targets that are neither planar nor interleaved. Slow, and short enough to be the reference for the
+// rest.
 template <typename Pixel>
-void transform_any_strides(const Image& image, const Pixel* pixels, const Crop& crop, const Mean& mean, float scale,
-                           const Target& target) {
+void transform_any_strides(const Image& image, const Pixel* pixels, const Crop& crop, const Mean& mean,
+                           float scale, const Target& target) {
   for (int c = 0; c < target.channels; ++c) {
     for (int h = 0; h < target.height; ++h) {
       for (int w = 0; w < target.width; ++w) {
@@ -84,8 +87,8 @@ void transform_any_strides(const Image& image, const Pixel* pixels, const Crop& 
 }
 
 template <typename Pixel>
-void transform_pixels(const Image& image, const Pixel* pixels, const Crop& crop, const Mean& mean, float scale,
-                      const Target& target) {
+void transform_pixels(const Image& image, const Pixel* pixels, const Crop& crop, const Mean& mean,
+                      float scale, const Target& target) {
   const bool to_planar = target.column_stride == 1;
   const bool to_interleaved =
       target.column_stride == target.channels && (target.channel_stride == 1 || target.channels == 1);
@@ -93,7 +96,8 @@ void transform_pixels(const Image& image, const Pixel* pixels, const Crop& crop,
     return transform_any_strides(image, pixels, crop, mean, scale, target);
   }
   const bool mean_image = mean.planar != nullptr;
-  const auto transform = choose_row<Pixel>(image.channels, image.interleaved, !to_planar, mean_image, crop.mirror);
+  const auto transform =
+      choose_row<Pixel>(image.channels, image.interleaved, !to_planar, mean_image, crop.mirror);
   const std::ptrdiff_t plane = std::ptrdiff_t{image.height} * image.width;
   const RowSize row{image.channels, target.width, plane, target.channel_stride, scale};
   const std::ptrdiff_t pixel_size = image.interleaved ? image.channels : 1;
@@ -113,16 +117,18 @@ void check_crop(const Image& image, const Crop& crop, const Target& target) {
   const bool inside = crop.h_off >= 0 && crop.w_off >= 0 && crop.h_off <= image.height - target.height &&
                       crop.w_off <= image.width - target.width;
   if (!inside) {
-    throw std::invalid_argument("image is " + std::to_string(image.height) + "x" + std::to_string(image.width) +
-                                " (height x width), too small for " + std::to_string(target.height) + "x" +
-                                std::to_string(target.width) + " at row " + std::to_string(crop.h_off) +
-                                ", column " + std::to_string(crop.w_off));
+    throw std::invalid_argument("image is " + std::to_string(image.height) + "x" +
+                                std::to_string(image.width) + " (height x width), too small for " +
+                                std::to_string(target.height) + "x" + std::to_string(target.width) +
+                                " at row " + std::to_string(crop.h_off) + ", column " +
+                                std::to_string(crop.w_off));
   }
 }
 
 }  // namespace
 
-void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale, const Target& target) {
+void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale,
+                     const Target& target) {
   check_crop(image, crop, target);
   if (image.bytes) {
     transform_pixels(image, image.bytes, crop, mean, scale, target);

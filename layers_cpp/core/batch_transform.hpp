@@ -20,8 +20,8 @@ struct Image {
   bool interleaved = false;  // (row, column, channel), as decoders write; else (channel, row, column)
 };
 
-// What is subtracted: `values`, one a channel, or instead a mean image of the size of the uncropped image, given
-// in both orders of axes so that mean and image are walked with the same index.
+// What is subtracted: `values`, one a channel, or instead a mean image of the size of the uncropped image,
+// given in both orders of axes so that mean and image are walked with the same index.
 struct Mean {
   const float* values = nullptr;       // may be null when there is a mean image
   const float* planar = nullptr;       // (channel, row, column)
@@ -46,6 +46,7 @@ struct Crop {
 };
 
 // Throws std::invalid_argument when the crop does not lie within the image or the channels differ.
-void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale, const Target& target);
+void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale,
+                     const Target& target);
 
 }  // namespace caffe

@@ -36,11 +36,20 @@ class WireReader {
 
   void skip(std::uint64_t wire_type) {
     switch (wire_type) {
-      case kVarint: varint(); return;
-      case kFixed64: take(8); return;
-      case kLengthDelimited: delimited(); return;
-      case kFixed32: take(4); return;
-      default: throw std::invalid_argument("record is not a Datum: wire type " + std::to_string(wire_type));
+      case kVarint:
+        varint();
+        return;
+      case kFixed64:
+        take(8);
+        return;
+      case kLengthDelimited:
+        delimited();
+        return;
+      case kFixed32:
+        take(4);
+        return;
+      default:
+        throw std::invalid_argument("record is not a Datum: wire type " + std::to_string(wire_type));
     }
   }
 
@@ -60,7 +69,8 @@ class WireReader {
 };
 
 void append_packed(Bytes packed, std::vector<float>& values) {
-  if (packed.size() % sizeof(float) != 0) throw std::invalid_argument("record's float_data is not whole floats");
+  if (packed.size() % sizeof(float) != 0)
+    throw std::invalid_argument("record's float_data is not whole floats");
   const std::size_t before = values.size();
   values.resize(before + packed.size() / sizeof(float));
   if (!packed.empty()) std::memcpy(values.data() + before, packed.data(), packed.size());
@@ -76,14 +86,30 @@ Datum parse_datum(Bytes record) {
   while (!reader.done()) {
     const std::uint64_t key = reader.varint();
     switch (key) {
-      case tag(1, kVarint): datum.channels = static_cast<int>(reader.varint()); break;
-      case tag(2, kVarint): datum.height = static_cast<int>(reader.varint()); break;
-      case tag(3, kVarint): datum.width = static_cast<int>(reader.varint()); break;
-      case tag(4, kLengthDelimited): datum.data = reader.delimited(); break;
-      case tag(5, kVarint): datum.label = static_cast<int>(reader.varint()); break;
-      case tag(6, kFixed32): datum.float_data.push_back(reader.fixed_float()); break;
-      case tag(6, kLengthDelimited): append_packed(reader.delimited(), datum.float_data); break;
-      case tag(7, kVarint): datum.encoded = reader.varint() != 0; break;
+      case tag(1, kVarint):
+        datum.channels = static_cast<int>(reader.varint());
+        break;
+      case tag(2, kVarint):
+        datum.height = static_cast<int>(reader.varint());
+        break;
+      case tag(3, kVarint):
+        datum.width = static_cast<int>(reader.varint());
+        break;
+      case tag(4, kLengthDelimited):
+        datum.data = reader.delimited();
+        break;
+      case tag(5, kVarint):
+        datum.label = static_cast<int>(reader.varint());
+        break;
+      case tag(6, kFixed32):
+        datum.float_data.push_back(reader.fixed_float());
+        break;
+      case tag(6, kLengthDelimited):
+        append_packed(reader.delimited(), datum.float_data);
+        break;
+      case tag(7, kVarint):
+        datum.encoded = reader.varint() != 0;
+        break;
       default:
         if (key >> 3 == 0) throw std::invalid_argument("record is not a Datum: field number 0");
         reader.skip(key & 7);
@@ -100,10 +126,11 @@ void check_pixel_count(const Datum& datum) {
   }
   const std::size_t held = datum.data.empty() ? datum.float_data.size() : datum.data.size();
   std::int64_t wanted = 0;
-  const bool overflow = __builtin_mul_overflow(std::int64_t{datum.channels} * datum.height,
-                                               std::int64_t{datum.width}, &wanted);
+  const bool overflow =
+      __builtin_mul_overflow(std::int64_t{datum.channels} * datum.height, std::int64_t{datum.width}, &wanted);
   if (overflow || static_cast<std::uint64_t>(wanted) != held) {
-    throw std::invalid_argument("size " + shape + " does not match the " + std::to_string(held) + " values held");
+    throw std::invalid_argument("size " + shape + " does not match the " + std::to_string(held) +
+                                " values held");
   }
 }
 

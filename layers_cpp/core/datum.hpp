@@ -1,4 +1,5 @@
-// A Datum (one record of an image database) read straight from its protobuf bytes, without copying the pixels.
+// A Datum (one record of an image database) read straight from its protobuf bytes, without copying the
+// pixels.
 //
 //   message Datum { int32 channels = 1, height = 2, width = 3; bytes data = 4; int32 label = 5;
 //                   repeated float float_data = 6; bool encoded = 7; }

@@ -52,11 +52,11 @@ void named(const Step& step, Body&& body) {
 }  // namespace
 
 Executor::Executor(std::vector<Step> steps, uint64_t seed)
-    : forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()), seed_(seed) {
+    : seed(seed), forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()) {
   for (Step& step : steps_) step.layer->runs_backward = step.need_backward;
 }
 
-Context Executor::context() { return {scratch_.get(), seed_, iteration}; }
+Context Executor::context() { return {scratch_.get(), seed, iteration}; }
 
 size_t Executor::scratch_bytes() const {
   size_t most = 0;

@@ -34,7 +34,8 @@ class Executor {
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
 
-  // Number of the forward pass, for random numbers; the owner counts.
+  // What random numbers depend on: the net's seed, and the number of the forward pass, which the owner counts.
+  uint64_t seed;
   uint64_t iteration = 0;
   // Stop at the first value that is not finite, naming layer and blob.
   bool check_finite = false;
@@ -58,7 +59,6 @@ class Executor {
   std::vector<Step> steps_;
   std::vector<Seen> seen_;
   std::shared_ptr<Storage> scratch_ = std::make_shared<Storage>();
-  uint64_t seed_;
 };
 
 }  // namespace caffe

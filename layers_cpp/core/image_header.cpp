@@ -34,10 +34,12 @@ void check_complete(Bytes rest, Bytes end_mark) {
 }
 
 void check_size(std::uint32_t width, std::uint32_t height, const ImageLimits& limits) {
-  const std::string size = "image is " + std::to_string(width) + "x" + std::to_string(height) + " (width x height)";
+  const std::string size =
+      "image is " + std::to_string(width) + "x" + std::to_string(height) + " (width x height)";
   if (width == 0 || height == 0) throw std::invalid_argument(size + ": it has no pixels");
   const auto side = static_cast<std::uint32_t>(limits.side);
-  if (width > side || height > side || std::uint64_t{width} * height > static_cast<std::uint64_t>(limits.pixels)) {
+  if (width > side || height > side ||
+      std::uint64_t{width} * height > static_cast<std::uint64_t>(limits.pixels)) {
     throw std::invalid_argument(size + ", over the limit of " + std::to_string(limits.side) + " a side and " +
                                 std::to_string(limits.pixels) + " pixels");
   }
@@ -84,7 +86,9 @@ class JpegMarkers {
   // From the current marker on.
   Bytes rest() const { return file_.subspan(std::min(position_ - 2, file_.size())); }
 
-  std::uint32_t field(std::size_t offset, int bytes) const { return big_endian(file_, position_ + offset, bytes); }
+  std::uint32_t field(std::size_t offset, int bytes) const {
+    return big_endian(file_, position_ + offset, bytes);
+  }
   void skip_segment() { position_ += std::max<std::uint32_t>(field(0, 2), 2); }
 
  private:
@@ -132,8 +136,8 @@ ImageHeader read_jpeg_header(Bytes file, const ImageLimits& limits) {
 
 ImageHeader read_image_header(Bytes file, const ImageLimits& limits) {
   if (file.size() > limits.file_bytes) {
-    throw std::invalid_argument("image file of " + std::to_string(file.size()) + " bytes, over the limit of " +
-                                std::to_string(limits.file_bytes));
+    throw std::invalid_argument("image file of " + std::to_string(file.size()) +
+                                " bytes, over the limit of " + std::to_string(limits.file_bytes));
   }
   if (starts_with(file, kPngSignature)) return read_png_header(file, limits);
   if (starts_with(file, kJpegSignature)) return read_jpeg_header(file, limits);

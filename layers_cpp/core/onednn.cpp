@@ -36,6 +36,7 @@ dnnl::engine& cpu_engine() {
 
 dnnl::memory::desc describe(const Blob& blob) {
   refuse_unsafe(blob.shape(), blob.dtype());
+  if (blob.axes() == 0) return describe_plain({1}, blob.dtype());
   return {blob.shape(), onednn_type(blob.dtype()), blob.strides()};
 }
 

@@ -143,12 +143,14 @@ class BatchNormLayer : public Layer {
     if (extent_.items() == 0) return;
     dispatch(bottom[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
-      if (keeps_) {  // xhat was kept: the same formulas with mean 0 and deviation 1
-        differentiate(static_cast<const T*>(normalised_.data()), top[0]->diff<T>(), bottom[0]->diff<T>(), true,
-                      propagate_down[0]);
-      } else {
-        differentiate(bottom[0]->data<T>(), top[0]->diff<T>(), bottom[0]->diff<T>(), false, propagate_down[0]);
-      }
+      const T* x = keeps_ ? static_cast<const T*>(normalised_.data()) : bottom[0]->data<T>();
+      const T* dy = top[0]->diff<T>();
+      T* dx = propagate_down[0] ? bottom[0]->diff<T>() : nullptr;
+      // The choices are made at compile time, so that the loops stay free of them and vectorise.
+      if (keeps_)
+        relu_ ? differentiate<true, true>(x, dy, dx) : differentiate<true, false>(x, dy, dx);
+      else
+        relu_ ? differentiate<false, true>(x, dy, dx) : differentiate<false, false>(x, dy, dx);
     });
   }
 
@@ -219,27 +221,29 @@ class BatchNormLayer : public Layer {
     }
   }
 
-  // `normalised`: x is xhat already. The ReLU's mask is computed again from x, which is cheaper than reading y.
-  template <class T>
-  void differentiate(const T* x, const T* dy, T* dx, bool normalised, bool propagate) {
+  // kKept: x is xhat already. The ReLU's mask is computed again from x, which is cheaper than reading y.
+  template <bool kKept, bool kRelu, class T>
+  void differentiate(const T* x, const T* dy, T* dx) {
     const int64_t channels = extent_.channels;
     const float *mu = mean(), *inverse = inverse_deviation(), *s = scale(), *t = shift();
-    const float floor = relu_ ? 0.0f : -INFINITY;
     const auto xhat_at = [=](int64_t c, int64_t i) {
       const float value = static_cast<float>(x[i]);
-      return normalised ? value : (value - mu[c]) * inverse[c];
+      return kKept ? value : (value - mu[c]) * inverse[c];
+    };
+    const auto gradient_at = [=](int64_t c, int64_t i, float xhat) {
+      const float gradient = static_cast<float>(dy[i]);
+      return !kRelu || s[c] * xhat + t[c] > 0 ? gradient : 0.0f;
     };
     const bool learn = affine_ && (param_propagate_down[3] || param_propagate_down[4]);
     if (!global_ || learn) {
       channel_sums(extent_, sums(), sums() + 2 * channels, [=](int64_t c, int64_t i, float& sum, float& product) {
-        const float xhat = xhat_at(c, i);
-        const float gradient = s[c] * xhat + t[c] > floor ? static_cast<float>(dy[i]) : 0.0f;
+        const float xhat = xhat_at(c, i), gradient = gradient_at(c, i, xhat);
         sum += gradient;
         product += gradient * xhat;
       });
       if (learn) add_param_gradients();
     }
-    if (!propagate) return;
+    if (!dx) return;
     std::vector<float> means(2 * channels, 0.0f);
     if (!global_)
       for (int64_t c = 0; c < 2 * channels; ++c)
@@ -247,8 +251,7 @@ class BatchNormLayer : public Layer {
     const float *mean_dy = means.data(), *mean_product = mean_dy + channels;
     each_value(extent_, [=](int64_t c, int64_t i) {
       const float xhat = xhat_at(c, i);
-      const float gradient = s[c] * xhat + t[c] > floor ? static_cast<float>(dy[i]) : 0.0f;
-      dx[i] = s[c] * inverse[c] * (gradient - mean_dy[c] - xhat * mean_product[c]);
+      dx[i] = s[c] * inverse[c] * (gradient_at(c, i, xhat) - mean_dy[c] - xhat * mean_product[c]);
     });
   }
 

@@ -86,7 +86,8 @@ class BiasLayer : public Layer {
   }
 
   size_t scratch_bytes() const override {
-    return std::max(sum_bytes(broadcast_, 1), static_cast<size_t>(broadcast_.coefficients()) * sizeof(float));
+    const size_t packed = static_cast<size_t>(broadcast_.coefficients()) * sizeof(float);
+    return runs_backward ? std::max(sum_bytes(broadcast_, 1), packed) : packed;
   }
 
  private:

@@ -3,6 +3,7 @@
 // Gradient: dx = dy m / (1 - r), or dy. The mask is not stored: it is a function of (seed, layer, iteration,
 // place in memory), and backward draws the numbers of the last forward again. In-place use is fine.
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "core/parallel.hpp"
@@ -20,19 +21,23 @@ constexpr int64_t kGroup = 4 * kBlocks;
 // y = x * scale where the random word reaches the threshold, else x * 0 (NaN stays NaN).
 template <class T>
 void mask(const T* x, T* y, int64_t count, const Philox& random, uint32_t threshold, float scale) {
-  parallel_for((count + kGroup - 1) / kGroup, kElementwiseGrain / kGroup,
-               [=](int64_t begin, int64_t end, int) {
-                 for (int64_t group = begin; group < end; ++group) {
-                   std::array<std::array<uint32_t, kBlocks>, 4> bits;
-                   random.draw(static_cast<uint64_t>(group * kBlocks), bits);
-                   const uint32_t* word = bits[0].data();
-                   const T* from = x + group * kGroup;
-                   T* to = y + group * kGroup;
-                   const int64_t size = std::min(kGroup, count - group * kGroup);
+  const uint32_t scale_bits = std::bit_cast<uint32_t>(scale);
+  parallel_for(
+      (count + kGroup - 1) / kGroup, kElementwiseGrain / kGroup, [=](int64_t begin, int64_t end, int) {
+        for (int64_t group = begin; group < end; ++group) {
+          std::array<std::array<uint32_t, kBlocks>, 4> bits;
+          random.draw(static_cast<uint64_t>(group * kBlocks), bits);
+          const uint32_t* word = bits[0].data();
+          const T* from = x + group * kGroup;
+          T* to = y + group * kGroup;
+          const int64_t size = std::min(kGroup, count - group * kGroup);
 #pragma omp simd
-                   for (int64_t i = 0; i < size; ++i) to[i] = from[i] * (word[i] >= threshold ? scale : 0.0f);
-                 }
-               });
+          for (int64_t i = 0; i < size; ++i) {
+            const uint32_t all_or_no_bits = word[i] >= threshold ? ~0u : 0u;  // a select would be a branch
+            to[i] = from[i] * std::bit_cast<float>(scale_bits & all_or_no_bits);
+          }
+        }
+      });
 }
 
 void copy(const void* from, void* to, size_t bytes) {

@@ -32,9 +32,10 @@ void prod_forward(const Arrays<T>& x, T* y, int64_t count) {
   in_blocks(count, [&](int64_t begin, int64_t size) {
     float product[kSumBlock];
     std::fill_n(product, size, 1.0f);
-    for (const T* factor : x) {
+    for (const T* each : x) {
+      const T* factor = each + begin;
 #pragma omp simd
-      for (int64_t i = 0; i < size; ++i) product[i] *= factor[begin + i];
+      for (int64_t i = 0; i < size; ++i) product[i] *= factor[i];
     }
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) y[begin + i] = product[i];
@@ -82,8 +83,9 @@ void product_of_others(const Arrays<T>& x, const T* dy, size_t k, T* dx, int64_t
   std::fill_n(product, size, 1.0f);
   for (size_t j = 0; j < x.size(); ++j) {
     if (j == k) continue;
+    const T* factor = x[j] + begin;
 #pragma omp simd
-    for (int64_t i = 0; i < size; ++i) product[i] *= x[j][begin + i];
+    for (int64_t i = 0; i < size; ++i) product[i] *= factor[i];
   }
 #pragma omp simd
   for (int64_t i = 0; i < size; ++i) dx[begin + i] = product[i] * dy[begin + i];
@@ -120,16 +122,20 @@ void max_backward(const Arrays<T>& x, const T* dy, const Outputs<T>& dx, int64_t
       const T* later = x[static_cast<size_t>(k)] + begin;
 #pragma omp simd
       for (int64_t i = 0; i < size; ++i) {
-        const float value = later[i];
-        winner[i] = value > best[i] ? k : winner[i];
-        best[i] = value > best[i] ? value : best[i];
+        const float value = later[i], before = best[i];
+        const int winner_before = winner[i];
+        winner[i] = value > before ? k : winner_before;
+        best[i] = value > before ? value : before;
       }
     }
     for (int k = 0; k < static_cast<int>(x.size()); ++k) {
       T* to = dx[static_cast<size_t>(k)];
       if (!to) continue;
 #pragma omp simd
-      for (int64_t i = 0; i < size; ++i) to[begin + i] = winner[i] == k ? float(dy[begin + i]) : 0.0f;
+      for (int64_t i = 0; i < size; ++i) {
+        const float gradient = dy[begin + i];  // loaded always: a load under a condition is not vectorised
+        to[begin + i] = winner[i] == k ? gradient : 0.0f;
+      }
     }
   });
 }

@@ -8,9 +8,12 @@
 // Gradient: dx = dy * s^(-beta) - 2 alpha beta / m * x * (sum of dy * y / s over the same window). Nothing is
 // kept for it: s and y are computed again from x, which costs less than reading them. In-place use is not
 // possible.
+#include <cmath>
+
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
+#include "math/simd.hpp"
 #include "math/vector_math.hpp"
 
 namespace caffe {
@@ -24,6 +27,29 @@ struct Normalization {
   int64_t reach() const { return (size - 1) / 2; }
   float scale(float sum) const { return k + alpha * sum; }
 };
+
+// s^(-beta) and 1 / s, in general and for the beta that most nets use, which needs no logarithm.
+struct Powers {
+  float factor, inverse;
+};
+struct AnyPower {
+  float beta;
+  Powers operator()(float s) const { return {vector_power(s, -beta), 1.0f / s}; }
+};
+struct ThreeQuarters {
+  Powers operator()(float s) const {
+    const float root = 1.0f / std::sqrt(s);
+    return {root * std::sqrt(root), root * root};
+  }
+};
+
+template <class Body>
+void with_power(float beta, Body&& body) {
+  if (beta == 0.75f)
+    body(ThreeQuarters{});
+  else
+    body(AnyPower{beta});
+}
 
 struct Map {
   int64_t images, channels, height, width;
@@ -54,11 +80,12 @@ struct AcrossLines {
 
 // sums[c] = values[c - reach] + ... + values[c + reach]
 void sum_windows(const float* values, int64_t channels, int64_t reach, float* sums) {
-  std::copy_n(values - reach, channels, sums);
-  for (int64_t shift = 1 - reach; shift <= reach; ++shift) {
-#pragma omp simd
-    for (int64_t c = 0; c < channels; ++c) sums[c] += values[c + shift];
-  }
+  for_each_group(channels, [=](int64_t c, auto vectors, auto lanes) {
+    Floats sum[vectors] = {};
+    for (int64_t shift = -reach; shift <= reach; ++shift)
+      for (int v = 0; v < vectors; ++v) sum[v] += load(values + c + shift + v * kLanes, lanes);
+    for (int v = 0; v < vectors; ++v) store(sum[v], sums + c + v * kLanes, lanes);
+  });
 }
 
 template <class T>
@@ -69,8 +96,9 @@ void sum_squares_across(const T* x, int64_t channels, int64_t reach, const Acros
   sum_windows(lines.padded, channels, reach, lines.sums);
 }
 
-template <class T>
-void across_forward(const Map& map, const Normalization& norm, const T* x, T* y, float* scratch) {
+template <class T, class Power>
+void across_forward(const Map& map, const Normalization& norm, Power power, const T* x, T* y,
+                    float* scratch) {
   const int64_t channels = map.channels, reach = norm.reach();
   parallel_for(map.pixels(), grain(channels), [=](int64_t begin, int64_t end, int thread) {
     const AcrossLines lines(scratch, thread, channels, reach);
@@ -80,13 +108,13 @@ void across_forward(const Map& map, const Normalization& norm, const T* x, T* y,
       sum_squares_across(from, channels, reach, lines);
 #pragma omp simd
       for (int64_t c = 0; c < channels; ++c)
-        to[c] = static_cast<float>(from[c]) * vector_power(norm.scale(lines.sums[c]), -norm.beta);
+        to[c] = static_cast<float>(from[c]) * power(norm.scale(lines.sums[c])).factor;
     }
   });
 }
 
-template <class T>
-void across_backward(const Map& map, const Normalization& norm, const T* x, const T* dy, T* dx,
+template <class T, class Power>
+void across_backward(const Map& map, const Normalization& norm, Power power, const T* x, const T* dy, T* dx,
                      float* scratch) {
   const int64_t channels = map.channels, reach = norm.reach();
   const float weight = 2.0f * norm.alpha * norm.beta;
@@ -98,9 +126,10 @@ void across_backward(const Map& map, const Normalization& norm, const T* x, cons
       sum_squares_across(from, channels, reach, lines);
 #pragma omp simd
       for (int64_t c = 0; c < channels; ++c) {
-        const float scale = norm.scale(lines.sums[c]), factor = vector_power(scale, -norm.beta);
-        lines.factors[c] = factor;
-        lines.padded[c] = static_cast<float>(gradient[c]) * static_cast<float>(from[c]) * factor / scale;
+        const Powers powers = power(norm.scale(lines.sums[c]));
+        lines.factors[c] = powers.factor;
+        lines.padded[c] =
+            static_cast<float>(gradient[c]) * static_cast<float>(from[c]) * powers.factor * powers.inverse;
       }
       sum_windows(lines.padded, channels, reach, lines.sums);
 #pragma omp simd
@@ -117,7 +146,7 @@ void across_backward(const Map& map, const Normalization& norm, const T* x, cons
 // sums[w, c] = value(h', w, c) added over the rows h' of the window around row h of one image; `value` takes
 // an offset.
 template <class Value>
-void sum_column(const Map& map, int64_t reach, int64_t image, int64_t h, float* sums, Value&& value) {
+void sum_column(const Map& map, int64_t reach, int64_t image, int64_t h, float* sums, const Value& value) {
   std::fill_n(sums, map.row(), 0.0f);
   const int64_t last = std::min(h + reach, map.height - 1);
   for (int64_t other = std::max<int64_t>(0, h - reach); other <= last; ++other) {
@@ -137,85 +166,66 @@ void sum_window(const Map& map, int64_t reach, int64_t w, const float* columns, 
   }
 }
 
-// Calls body(offset, s) for every pixel of rows [begin, end), s being its C scales. `columns` and `scales`
-// are scratch. before_row(image, h) is called first in every row.
-template <class T, class BeforeRow, class Body>
-void for_each_scale(const Map& map, const Normalization& norm, const T* x, int64_t begin, int64_t end,
-                    float* columns, float* scales, BeforeRow&& before_row, Body&& body) {
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t image = row / map.height, h = row % map.height;
-    sum_column(map, norm.reach(), image, h, columns,
-               [=](int64_t i) { return static_cast<float>(x[i]) * static_cast<float>(x[i]); });
-    before_row(image, h);
-    for (int64_t w = 0; w < map.width; ++w) {
-      sum_window(map, norm.reach(), w, columns, scales);
-#pragma omp simd
-      for (int64_t c = 0; c < map.channels; ++c) scales[c] = norm.scale(scales[c]);
-      body(row * map.row() + w * map.channels, w);
-    }
-  }
-}
-
-// What a thread needs of scratch: sums of a row, twice, and of a pixel, twice.
+// What a thread needs of scratch: sums of a row and of a pixel.
 struct WithinLines {
-  WithinLines(float* scratch, int thread, const Map& map)
-      : columns(scratch + thread * size(map)),
-        ratio_columns(columns + map.row()),
-        scales(ratio_columns + map.row()),
-        ratio_sums(scales + map.channels) {}
-  static int64_t size(const Map& map) { return 2 * (map.row() + map.channels); }
+  WithinLines(float* scratch, int thread, const Map& map) {
+    columns = scratch + thread * size(map);
+    sums = columns + map.row();
+  }
+  static int64_t size(const Map& map) { return map.row() + map.channels; }
 
-  float *columns, *ratio_columns, *scales, *ratio_sums;
+  float *columns, *sums;
 };
 
-template <class T>
-void within_forward(const Map& map, const Normalization& norm, const T* x, T* y, float* scratch) {
-  parallel_for(map.images * map.height, grain(map.row()), [=](int64_t begin, int64_t end, int thread) {
+// Calls body(offset, sums) for every pixel, `sums` being those of value(i) over its window, one for each
+// channel.
+template <class Value, class Body>
+void for_each_window(const Map& map, int64_t reach, float* scratch, Value&& value, Body&& body) {
+  parallel_for(map.images * map.height, grain(map.row()), [&](int64_t begin, int64_t end, int thread) {
     const WithinLines lines(scratch, thread, map);
-    const auto nothing = [](int64_t, int64_t) {};
-    for_each_scale(
-        map, norm, x, begin, end, lines.columns, lines.scales, nothing, [=](int64_t offset, int64_t) {
-#pragma omp simd
-          for (int64_t c = 0; c < map.channels; ++c)
-            y[offset + c] = static_cast<float>(x[offset + c]) * vector_power(lines.scales[c], -norm.beta);
-        });
+    for (int64_t row = begin; row < end; ++row) {
+      sum_column(map, reach, row / map.height, row % map.height, lines.columns, value);
+      for (int64_t w = 0; w < map.width; ++w) {
+        sum_window(map, reach, w, lines.columns, lines.sums);
+        body(row * map.row() + w * map.channels, lines.sums);
+      }
+    }
   });
 }
 
-// ratios = dy * y / s of every element.
-template <class T>
-void within_ratios(const Map& map, const Normalization& norm, const T* x, const T* dy, float* ratios,
-                   float* scratch) {
-  parallel_for(map.images * map.height, grain(map.row()), [=](int64_t begin, int64_t end, int thread) {
-    const WithinLines lines(scratch, thread, map);
-    const auto nothing = [](int64_t, int64_t) {};
-    for_each_scale(
-        map, norm, x, begin, end, lines.columns, lines.scales, nothing, [=](int64_t offset, int64_t) {
+template <class T, class Power>
+void within_forward(const Map& map, const Normalization& norm, Power power, const T* x, T* y,
+                    float* scratch) {
+  const auto square = [=](int64_t i) { return static_cast<float>(x[i]) * static_cast<float>(x[i]); };
+  for_each_window(map, norm.reach(), scratch, square, [=](int64_t offset, const float* sums) {
 #pragma omp simd
-          for (int64_t c = 0; c < map.channels; ++c)
-            ratios[offset + c] = static_cast<float>(dy[offset + c]) * static_cast<float>(x[offset + c]) *
-                                 vector_power(lines.scales[c], -norm.beta) / lines.scales[c];
-        });
+    for (int64_t c = 0; c < map.channels; ++c)
+      y[offset + c] = static_cast<float>(x[offset + c]) * power(norm.scale(sums[c])).factor;
   });
 }
 
-template <class T>
-void within_backward(const Map& map, const Normalization& norm, const T* x, const T* dy, T* dx,
-                     const float* ratios, float* scratch) {
+// In two steps: factors = s^(-beta) and ratios = dy * y / s of every element, then dx.
+template <class T, class Power>
+void within_backward(const Map& map, const Normalization& norm, Power power, const T* x, const T* dy, T* dx,
+                     float* factors, float* ratios, float* scratch) {
+  const auto square = [=](int64_t i) { return static_cast<float>(x[i]) * static_cast<float>(x[i]); };
+  for_each_window(map, norm.reach(), scratch, square, [=](int64_t offset, const float* sums) {
+#pragma omp simd
+    for (int64_t c = 0; c < map.channels; ++c) {
+      const Powers powers = power(norm.scale(sums[c]));
+      const int64_t i = offset + c;
+      factors[i] = powers.factor;
+      ratios[i] = static_cast<float>(dy[i]) * static_cast<float>(x[i]) * powers.factor * powers.inverse;
+    }
+  });
   const float weight = 2.0f * norm.alpha * norm.beta;
-  parallel_for(map.images * map.height, grain(map.row()), [=](int64_t begin, int64_t end, int thread) {
-    const WithinLines lines(scratch, thread, map);
-    const auto sum_ratios = [&](int64_t image, int64_t h) {
-      sum_column(map, norm.reach(), image, h, lines.ratio_columns, [=](int64_t i) { return ratios[i]; });
-    };
-    for_each_scale(
-        map, norm, x, begin, end, lines.columns, lines.scales, sum_ratios, [=](int64_t offset, int64_t w) {
-          sum_window(map, norm.reach(), w, lines.ratio_columns, lines.ratio_sums);
+  const auto ratio = [=](int64_t i) { return ratios[i]; };
+  for_each_window(map, norm.reach(), scratch, ratio, [=](int64_t offset, const float* sums) {
 #pragma omp simd
-          for (int64_t c = 0; c < map.channels; ++c)
-            dx[offset + c] = static_cast<float>(dy[offset + c]) * vector_power(lines.scales[c], -norm.beta) -
-                             weight * static_cast<float>(x[offset + c]) * lines.ratio_sums[c];
-        });
+    for (int64_t c = 0; c < map.channels; ++c) {
+      const int64_t i = offset + c;
+      dx[i] = static_cast<float>(dy[i]) * factors[i] - weight * static_cast<float>(x[i]) * sums[c];
+    }
   });
 }
 
@@ -240,10 +250,14 @@ class LRNLayer : public Layer {
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
     auto* scratch = static_cast<float*>(context.scratch->data());
-    dispatch(top[0]->dtype(), [&](auto zero) {
+    with_types(*top[0], [&](auto zero, auto power) {
       using T = decltype(zero);
-      const auto compute = within_ ? within_forward<T> : across_forward<T>;
-      compute(map_, norm_, bottom[0]->data<T>(), top[0]->data<T>(), scratch);
+      const T* x = bottom[0]->data<T>();
+      T* y = top[0]->data<T>();
+      if (within_)
+        within_forward(map_, norm_, power, x, y, scratch);
+      else
+        across_forward(map_, norm_, power, x, y, scratch);
     });
   }
 
@@ -251,26 +265,32 @@ class LRNLayer : public Layer {
                 const Blobs& bottom) override {
     if (!propagate_down[0]) return;
     auto* scratch = static_cast<float*>(context.scratch->data());
-    dispatch(top[0]->dtype(), [&](auto zero) {
+    with_types(*top[0], [&](auto zero, auto power) {
       using T = decltype(zero);
       const T *x = bottom[0]->data<T>(), *dy = top[0]->diff<T>();
       T* dx = bottom[0]->diff<T>();
       if (within_) {
-        float* ratios = scratch + lines_count();
-        within_ratios(map_, norm_, x, dy, ratios, scratch);
-        within_backward(map_, norm_, x, dy, dx, ratios, scratch);
+        float* factors = scratch + lines_count();
+        within_backward(map_, norm_, power, x, dy, dx, factors, factors + bottom[0]->count(), scratch);
       } else {
-        across_backward(map_, norm_, x, dy, dx, scratch);
+        across_backward(map_, norm_, power, x, dy, dx, scratch);
       }
     });
   }
 
   size_t scratch_bytes() const override {
-    const int64_t ratios = within_ ? map_.pixels() * map_.channels : 0;
-    return static_cast<size_t>(lines_count() + ratios) * sizeof(float);
+    const int64_t maps = within_ ? 2 * map_.pixels() * map_.channels : 0;
+    return static_cast<size_t>(lines_count() + maps) * sizeof(float);
   }
 
  private:
+  // Calls body(T{}, power).
+  template <class Body>
+  void with_types(const Blob& blob, Body&& body) const {
+    dispatch(blob.dtype(),
+             [&](auto zero) { with_power(norm_.beta, [&](auto power) { body(zero, power); }); });
+  }
+
   int64_t lines_count() const {
     const int64_t line = within_ ? WithinLines::size(map_) : AcrossLines::size(map_.channels, norm_.reach());
     return max_threads() * line;

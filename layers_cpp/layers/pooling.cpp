@@ -19,11 +19,10 @@
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
 #include "math/philox.hpp"
+#include "math/simd.hpp"
 
 namespace caffe {
 namespace {
-
-constexpr int64_t kBlock = 64;  // channels at a time, whose intermediate values stay in the first cache
 
 struct Range {
   int64_t begin, end;
@@ -57,49 +56,39 @@ struct Geometry {
   float area(int64_t y, int64_t x) const { return static_cast<float>(h.length(y) * w.length(x)); }
 };
 
-// Calls body(n, row, c, width) for every row of `rows` an image and every block of `width` <= kBlock channels
-// from c.
+// Calls body(n, row) for every one of `rows` rows an image; `cost` is that of a row, in elements.
 template <class Body>
-void for_each_row_block(const Geometry& g, int64_t rows, int64_t row_cost, Body&& body) {
-  const int64_t blocks = (g.channels + kBlock - 1) / kBlock;
-  const int64_t grain = kElementwiseGrain / std::max<int64_t>(1, row_cost * kBlock) + 1;
-  parallel_for(g.images * rows * blocks, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t c = item % blocks * kBlock, row = item / blocks;
-      const int64_t width = std::min(kBlock, g.channels - c);
-      // A constant width lets the compiler unroll the loops over channels.
-      if (width == kBlock)
-        body(row / rows, row % rows, c, std::integral_constant<int64_t, kBlock>{});
-      else
-        body(row / rows, row % rows, c, width);
-    }
+void for_each_row(const Geometry& g, int64_t rows, int64_t cost, Body&& body) {
+  const int64_t grain = kElementwiseGrain / std::max<int64_t>(1, cost) + 1;
+  parallel_for(g.images * rows, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) body(row / rows, row % rows);
   });
 }
 
+// Calls body(g, n, oh, ow, offset) for every window, `offset` being that of its first channel in the output.
 template <class Body>
-void for_each_output_row(const Geometry& g, Body&& body) {
-  for_each_row_block(g, g.h.out, g.w.out * g.window_size(), body);
+void for_each_window(const Geometry& geometry, Body&& body) {
+  const int64_t cost = geometry.w.out * geometry.channels * geometry.window_size();
+  for_each_row(geometry, geometry.h.out, cost, [&](int64_t n, int64_t oh) {
+    const Geometry g = geometry;  // a copy that no store can change, so that it stays in registers
+    for (int64_t ow = 0; ow < g.w.out; ++ow) body(g, n, oh, ow, g.out_offset(n, oh, ow));
+  });
 }
 
-// Calls body(pixel, number) for the elements of window (oh, ow) inside the image: offset of the pixel, and
-// the number of the element within the whole window, row-major.
+// Calls body(pixel, number) for the elements of window (oh, ow) inside the image: offset of the first
+// channel, and the number of the element within the whole window, row-major.
 template <class Body>
 void for_each_in_window(const Geometry& g, int64_t n, int64_t oh, int64_t ow, Body&& body) {
   const Range rows = g.h.window(oh), columns = g.w.window(ow);
   for (int64_t y = rows.begin; y < rows.end; ++y)
     for (int64_t x = columns.begin; x < columns.end; ++x)
-      body(g.in_offset(n, y, x), (y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow));
+      body(g.in_offset(n, y, x), static_cast<int32_t>((y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow)));
 }
 
 template <class T>
-T lowest() {
-  return -std::numeric_limits<float>::max();
-}
-template <>
-bfloat16 lowest() {
-  bfloat16 value;
-  value.bits = 0xff7f;  // -FLT_MAX would round to -infinity
-  return value;
+float lowest() {
+  // -FLT_MAX would round to -infinity in bfloat16.
+  return std::is_same_v<T, float> ? -std::numeric_limits<float>::max() : std::bit_cast<float>(0xff7f0000u);
 }
 
 // Number of the element taken, for outputs that took none.
@@ -108,151 +97,135 @@ constexpr Number kNone = std::numeric_limits<Number>::max();
 
 // Writes the maxima to y and the numbers of the elements taken to `taken`; either may be null.
 template <class T, class Number>
-void max_forward(const Geometry& g, const T* x, T* y, Number* taken) {
-  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
-    for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      float best[kBlock];
-      Number number_of_best[kBlock];
-      std::fill_n(best, kBlock, static_cast<float>(lowest<T>()));
-      std::fill_n(number_of_best, kBlock, kNone<Number>);
-      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t number) {
-        const T* values = x + pixel + c;
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) {
-          const float value = values[i];
-          const bool larger = value > best[i];
-          best[i] = larger ? value : best[i];
-          number_of_best[i] = larger ? static_cast<Number>(number) : number_of_best[i];
+void max_forward(const Geometry& geometry, const T* x, T* y, Number* taken) {
+  for_each_window(geometry, [&](const Geometry& g, int64_t n, int64_t oh, int64_t ow, int64_t offset) {
+    for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
+      Floats best[vectors];
+      Ints number_of_best[vectors];
+      for (int v = 0; v < vectors; ++v) {
+        best[v] = broadcast(lowest<T>());
+        number_of_best[v] = broadcast(static_cast<int32_t>(kNone<Number>));
+      }
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t number) {
+        for (int v = 0; v < vectors; ++v) {
+          const Floats values = load(x + pixel + c + v * kLanes, lanes);
+          const Ints larger = values > best[v];
+          best[v] = larger ? values : best[v];
+          number_of_best[v] = larger ? broadcast(number) : number_of_best[v];
         }
       });
-      const int64_t at = g.out_offset(n, oh, ow) + c;
-      if (y) {
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) y[at + i] = best[i];
+      for (int v = 0; v < vectors; ++v) {
+        if (y) store(best[v], y + offset + c + v * kLanes, lanes);
+        if (taken) store(number_of_best[v], taken + offset + c + v * kLanes, lanes);
       }
-      if (taken) std::copy_n(number_of_best, static_cast<int64_t>(width), taken + at);
-    }
+    });
   });
 }
 
 // Numbers within the window to places h * W + w of the image.
 template <class Number>
-void write_places(const Geometry& g, const Number* taken, float* places) {
-  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
-    for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      const int64_t at = g.out_offset(n, oh, ow) + c;
-      for (int64_t i = 0; i < width; ++i) {
-        const int64_t number = taken[at + i];
-        const int64_t y = g.h.start(oh) + number / g.w.kernel, x = g.w.start(ow) + number % g.w.kernel;
-        places[at + i] = taken[at + i] == kNone<Number> ? -1.0f : static_cast<float>(y * g.w.in + x);
-      }
+void write_places(const Geometry& geometry, const Number* taken, float* places) {
+  for_each_window(geometry, [&](const Geometry& g, int64_t, int64_t oh, int64_t ow, int64_t offset) {
+    for (int64_t i = offset; i < offset + g.channels; ++i) {
+      const int64_t number = taken[i];
+      const int64_t y = g.h.start(oh) + number / g.w.kernel, x = g.w.start(ow) + number % g.w.kernel;
+      places[i] = taken[i] == kNone<Number> ? -1.0f : static_cast<float>(y * g.w.in + x);
     }
   });
 }
 
 template <class T>
-void average_forward(const Geometry& g, const T* x, T* y) {
-  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
-    for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      float sum[kBlock] = {};
-      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
-        const T* values = x + pixel + c;
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i) sum[i] += static_cast<float>(values[i]);
+void average_forward(const Geometry& geometry, const T* x, T* y) {
+  for_each_window(geometry, [&](const Geometry& g, int64_t n, int64_t oh, int64_t ow, int64_t offset) {
+    const float area = std::max(1.0f, g.area(oh, ow));  // a window beyond the padding is empty: 0
+    for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
+      Floats sum[vectors] = {};
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t) {
+        for (int v = 0; v < vectors; ++v) sum[v] += load(x + pixel + c + v * kLanes, lanes);
       });
-      T* to = y + g.out_offset(n, oh, ow) + c;
-      const float area = std::max(1.0f, g.area(oh, ow));  // a window beyond the padding is empty: 0
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) to[i] = sum[i] / area;
-    }
+      for (int v = 0; v < vectors; ++v) store(sum[v] / area, y + offset + c + v * kLanes, lanes);
+    });
   });
 }
 
-// Draws a threshold in (0, total] for each channel and takes the first element where the running sum reaches
-// it.
+// Draws a threshold in (0, total] and takes the first element where the running sum reaches it.
 template <class T, class Number>
-void stochastic_train_forward(const Geometry& g, const Philox& random, const T* x, T* y, Number* taken) {
-  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
-    for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      const int64_t at = g.out_offset(n, oh, ow) + c;
-      float threshold[kBlock] = {}, sum[kBlock] = {}, value[kBlock] = {};
-      Number number_taken[kBlock];
-      std::fill_n(number_taken, kBlock, kNone<Number>);
-      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
-        for (int64_t i = 0; i < width; ++i) threshold[i] += static_cast<float>(x[pixel + c + i]);
+void stochastic_train_forward(const Geometry& geometry, const Philox& random, const T* x, T* y,
+                              Number* taken) {
+  for_each_window(geometry, [&](const Geometry& g, int64_t n, int64_t oh, int64_t ow, int64_t offset) {
+    for (int64_t c = 0; c < g.channels; ++c) {
+      float total = 0, sum = 0;
+      for_each_in_window(g, n, oh, ow,
+                         [&](int64_t pixel, int32_t) { total += static_cast<float>(x[pixel + c]); });
+      const auto element = static_cast<uint64_t>(offset + c);
+      const float threshold = total * (1.0f - uniform01(random(element / 4)[element % 4]));
+      y[element] = 0.0f;
+      taken[element] = kNone<Number>;
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t number) {
+        sum += static_cast<float>(x[pixel + c]);
+        if (taken[element] != kNone<Number> || !(sum >= threshold)) return;
+        taken[element] = static_cast<Number>(number);
+        y[element] = x[pixel + c];
       });
-      for (int64_t i = 0; i < width; ++i) {
-        const auto element = static_cast<uint64_t>(at + i);
-        threshold[i] *= 1.0f - uniform01(random(element / 4)[element % 4]);
-      }
-      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t number) {
-        for (int64_t i = 0; i < width; ++i) {
-          sum[i] += static_cast<float>(x[pixel + c + i]);
-          if (number_taken[i] != kNone<Number> || !(sum[i] >= threshold[i])) continue;
-          number_taken[i] = static_cast<Number>(number);
-          value[i] = x[pixel + c + i];
-        }
-      });
-      for (int64_t i = 0; i < width; ++i) y[at + i] = value[i];
-      std::copy_n(number_taken, static_cast<int64_t>(width), taken + at);
     }
   });
 }
 
 template <class T>
-void stochastic_test_forward(const Geometry& g, const T* x, T* y) {
-  for_each_output_row(g, [=](int64_t n, int64_t oh, int64_t c, auto width) {
-    for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      float sum[kBlock] = {}, squares[kBlock] = {};
-      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int64_t) {
-        for (int64_t i = 0; i < width; ++i) {
-          const float value = x[pixel + c + i];
-          sum[i] += value;
-          squares[i] += value * value;
-        }
+void stochastic_test_forward(const Geometry& geometry, const T* x, T* y) {
+  for_each_window(geometry, [&](const Geometry& g, int64_t n, int64_t oh, int64_t ow, int64_t offset) {
+    for (int64_t c = 0; c < g.channels; ++c) {
+      float sum = 0, squares = 0;
+      for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t) {
+        const float value = x[pixel + c];
+        sum += value;
+        squares += value * value;
       });
-      T* to = y + g.out_offset(n, oh, ow) + c;
-      for (int64_t i = 0; i < width; ++i) to[i] = sum[i] > 0 ? squares[i] / sum[i] : 0.0f;
+      y[offset + c] = sum > 0 ? squares / sum : 0.0f;
     }
   });
 }
 
-// dx of every place = the sum over the windows over it of what add(sum, out_offset, oh, ow, number, width)
-// adds, where `number` is that of the place within window (oh, ow).
-template <class T, class Add>
-void gather(const Geometry& g, T* dx, Add&& add) {
-  for_each_row_block(g, g.h.in, g.w.in, [=](int64_t n, int64_t y, int64_t c, auto width) {
+// dx of every place = the sum over the windows over it of term(offset, lanes), where term = window(oh, ow,
+// number), `number` is that of the place within the window, and `offset` that of an output.
+template <class T, class Window>
+void gather(const Geometry& geometry, T* dx, Window&& window) {
+  for_each_row(geometry, geometry.h.in, geometry.w.in * geometry.channels, [&](int64_t n, int64_t y) {
+    const Geometry g = geometry;  // a copy that no store can change, so that it stays in registers
     const Range rows = g.h.windows_over(y);
     for (int64_t x = 0; x < g.w.in; ++x) {
       const Range columns = g.w.windows_over(x);
-      float sum[kBlock] = {};
-      for (int64_t oh = rows.begin; oh < rows.end; ++oh)
-        for (int64_t ow = columns.begin; ow < columns.end; ++ow)
-          add(sum, g.out_offset(n, oh, ow) + c, oh, ow, (y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow),
-              width);
-      T* to = dx + g.in_offset(n, y, x) + c;
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) to[i] = sum[i];
+      T* to = dx + g.in_offset(n, y, x);
+      for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
+        Floats sum[vectors] = {};
+        for (int64_t oh = rows.begin; oh < rows.end; ++oh)
+          for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
+            const int64_t number = (y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow);
+            const auto term = window(oh, ow, static_cast<int32_t>(number));
+            const int64_t offset = g.out_offset(n, oh, ow) + c;
+            for (int v = 0; v < vectors; ++v) sum[v] += term(offset + v * kLanes, lanes);
+          }
+        for (int v = 0; v < vectors; ++v) store(sum[v], to + c + v * kLanes, lanes);
+      });
     }
   });
 }
 
 template <class T, class Number>
 void backward_to_taken(const Geometry& g, const T* dy, const Number* taken, T* dx) {
-  gather(g, dx, [=](float* sum, int64_t at, int64_t, int64_t, int64_t number, auto width) {
-    const auto here = static_cast<Number>(number);
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i)
-      sum[i] += taken[at + i] == here ? static_cast<float>(dy[at + i]) : 0.0f;
+  gather(g, dx, [=](int64_t, int64_t, int32_t number) {
+    return [=](int64_t offset, auto lanes) {
+      const Floats gradient = load(dy + offset, lanes);
+      return load(taken + offset, lanes) == number ? gradient : Floats{};
+    };
   });
 }
 
 template <class T>
 void average_backward(const Geometry& g, const T* dy, T* dx) {
-  gather(g, dx, [=](float* sum, int64_t at, int64_t oh, int64_t ow, int64_t, auto width) {
+  gather(g, dx, [=, &g](int64_t oh, int64_t ow, int32_t) {
     const float share = 1.0f / g.area(oh, ow);
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) sum[i] += share * static_cast<float>(dy[at + i]);
+    return [=](int64_t offset, auto lanes) { return share * load(dy + offset, lanes); };
   });
 }
 

@@ -98,10 +98,11 @@ class ScaleLayer : public Layer {
     for (const BlobPtr& each : bottom) shapes.push_back(each->shape());
     const auto [begin, end] = coefficient_axes(shapes, axis_, num_axes_);
     broadcast_ = Broadcast(*bottom[0], begin, end);
-    const bool may_want_ds = learned(bottom) ? param_propagate_down[0] : true;
+    const bool may_want_ds = runs_backward && (!learned(bottom) || param_propagate_down[0]);
     keeps_input_ = bottom[0] == top[0] && may_want_ds;
-    if (keeps_input_) kept_.reserve(bottom[0]->bytes());
     kept_bytes_ = keeps_input_ ? bottom[0]->bytes() : 0;
+    kept_.reserve(kept_bytes_);
+    kept_valid_ = false;
   }
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
@@ -114,6 +115,7 @@ class ScaleLayer : public Layer {
       T* kept = keeps_input_ ? static_cast<T*>(kept_.data()) : nullptr;
       scale_forward(broadcast_, bottom[0]->data<T>(), scale, bias, kept, top[0]->data<T>());
     });
+    kept_valid_ = keeps_input_;
   }
 
   void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
@@ -121,6 +123,9 @@ class ScaleLayer : public Layer {
     const bool want_ds = learned(bottom) ? param_propagate_down[0] : propagate_down[1];
     const bool want_db = bias_term_ && param_propagate_down.back();
     const Wanted wanted{propagate_down[0], want_ds, want_db};
+    if (want_ds && keeps_input_ && !kept_valid_)
+      throw ConfigError(
+          "the last forward, in place and without backward in view, did not keep its input: run it again");
     double* sums = static_cast<double*>(context.scratch->data());
     double* end_of_sums = sums + sum_bytes(broadcast_, 2) / sizeof(double);
     const float* scale = pack(broadcast_, coefficients(bottom), reinterpret_cast<float*>(end_of_sums));
@@ -137,7 +142,8 @@ class ScaleLayer : public Layer {
   size_t private_bytes(bool) const override { return kept_bytes_; }
   // Forward needs room for packed scale and bias, backward for the sums and the packed scale.
   size_t scratch_bytes() const override {
-    return sum_bytes(broadcast_, 2) + 2 * static_cast<size_t>(broadcast_.coefficients()) * sizeof(float);
+    const size_t packed = static_cast<size_t>(broadcast_.coefficients()) * sizeof(float);
+    return runs_backward ? sum_bytes(broadcast_, 2) + 2 * packed : 2 * packed;
   }
 
  private:
@@ -149,7 +155,7 @@ class ScaleLayer : public Layer {
   Broadcast broadcast_;
   Storage kept_;  // x, where the layer works in place and backward needs it
   size_t kept_bytes_ = 0;
-  bool keeps_input_ = false;
+  bool keeps_input_ = false, kept_valid_ = false;
 };
 
 REGISTER_LAYER("Scale", cpu, ScaleLayer);

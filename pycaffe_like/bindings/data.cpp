@@ -1,7 +1,8 @@
-// Data pipeline: records and image headers are checked, and batches transformed, many at a call without the GIL.
+// Data pipeline: records and image headers are checked, and batches transformed, many at a call without the
+// GIL.
 //
-// A bad record is a matter for the caller's policy, not an exception: both batch functions return what is wrong
-// as a list of (index, message), and the caller knows database and key.
+// A bad record is a matter for the caller's policy, not an exception: both batch functions return what is
+// wrong as a list of (index, message), and the caller knows database and key.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -100,7 +101,8 @@ std::pair<py::array_t<DatumInfo>, Problems> parse_datums(const py::list& records
   Problems problems;
   {
     const py::gil_scoped_release no_gil;
-    problems = for_each_item(buffers.size(), [&](std::size_t i) { info[i] = inspect_datum(buffers.bytes(i)); });
+    problems =
+        for_each_item(buffers.size(), [&](std::size_t i) { info[i] = inspect_datum(buffers.bytes(i)); });
   }
   return {infos, problems};
 }
@@ -139,7 +141,8 @@ Mean make_mean(const FloatArray& values, const std::optional<FloatArray>& planar
                const std::optional<FloatArray>& interleaved) {
   Mean mean;
   mean.values = values.data();
-  if (planar.has_value() != interleaved.has_value()) throw py::value_error("a mean image is given in both orders");
+  if (planar.has_value() != interleaved.has_value())
+    throw py::value_error("a mean image is given in both orders");
   if (planar) {
     if (planar->size() != interleaved->size()) throw py::value_error("the two mean images differ in size");
     mean.planar = planar->data();
@@ -151,25 +154,26 @@ Mean make_mean(const FloatArray& values, const std::optional<FloatArray>& planar
 // The mean must cover every image: checked here, where it costs nothing, since it is read without bounds.
 void check_mean_covers(const Image& image, const std::optional<FloatArray>& planar) {
   if (!planar) return;
-  const bool same = planar->ndim() == 3 && planar->shape(0) == image.channels && planar->shape(1) == image.height &&
-                    planar->shape(2) == image.width;
+  const bool same = planar->ndim() == 3 && planar->shape(0) == image.channels &&
+                    planar->shape(1) == image.height && planar->shape(2) == image.width;
   if (!same) {
-    throw std::invalid_argument("image of " + std::to_string(image.channels) + "x" + std::to_string(image.height) +
-                                "x" + std::to_string(image.width) +
+    throw std::invalid_argument("image of " + std::to_string(image.channels) + "x" +
+                                std::to_string(image.height) + "x" + std::to_string(image.width) +
                                 " (channels, height, width) is not of the mean image's size");
   }
 }
 
 Problems transform_batch(const py::list& items, const py::array_t<float>& out, const IntArray& h_off,
-                         const IntArray& w_off, const IntArray& mirror, float scale, const FloatArray& mean_values,
-                         const std::optional<FloatArray>& mean_planar,
+                         const IntArray& w_off, const IntArray& mirror, float scale,
+                         const FloatArray& mean_values, const std::optional<FloatArray>& mean_planar,
                          const std::optional<FloatArray>& mean_interleaved) {
   const auto count = static_cast<py::ssize_t>(items.size());
   if (out.ndim() != 4 || !out.writeable()) throw py::value_error("out must be a writable array of 4 axes");
   if (out.shape(0) < count || h_off.size() < count || w_off.size() < count || mirror.size() < count) {
     throw py::value_error("out, h_off, w_off and mirror must have an entry for each item");
   }
-  if (mean_values.size() < out.shape(1)) throw py::value_error("mean_values must have a value for each channel");
+  if (mean_values.size() < out.shape(1))
+    throw py::value_error("mean_values must have a value for each channel");
   const Mean mean = make_mean(mean_values, mean_planar, mean_interleaved);
   const Buffers buffers(items);
   auto stride = [&](int axis) { return out.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
@@ -206,17 +210,21 @@ py::dict read_header(const py::buffer& file) {
 
 void bind_data(py::module_& m) {
   PYBIND11_NUMPY_DTYPE(DatumInfo, channels, height, width, label, encoded, bit_depth, data_offset, data_size);
-  m.def("parse_datums", &parse_datums, py::arg("records"),
-        "Check serialized Datum records. Returns one entry a record (channels, height, width, label, encoded, "
-        "bit_depth, data_offset, data_size) and what is wrong as a list of (index, message).");
+  m.def(
+      "parse_datums", &parse_datums, py::arg("records"),
+      "Check serialized Datum records. Returns one entry a record (channels, height, width, label, encoded, "
+      "bit_depth, data_offset, data_size) and what is wrong as a list of (index, message).");
   m.def("transform_batch", &transform_batch, py::arg("items"), py::arg("out").noconvert(), py::arg("h_off"),
         py::arg("w_off"), py::arg("mirror"), py::arg("scale"), py::arg("mean_values"),
         py::arg("mean_planar") = py::none(), py::arg("mean_interleaved") = py::none(),
-        "Crop, mirror, subtract the mean and scale: item i (a Datum record, or a decoded image as uint8 array of "
-        "rows, columns and channels) into out[i], float32 of shape (N, C, H, W) and any strides. Returns what is "
+        "Crop, mirror, subtract the mean and scale: item i (a Datum record, or a decoded image as uint8 "
+        "array of "
+        "rows, columns and channels) into out[i], float32 of shape (N, C, H, W) and any strides. Returns "
+        "what is "
         "wrong as a list of (index, message); such items are left as they were.");
-  m.def("read_image_header", &read_header, py::arg("file"),
-        "What a JPEG or PNG file says about itself. Raises ValueError for other formats and over the limits.");
+  m.def(
+      "read_image_header", &read_header, py::arg("file"),
+      "What a JPEG or PNG file says about itself. Raises ValueError for other formats and over the limits.");
 }
 
 }  // namespace caffe

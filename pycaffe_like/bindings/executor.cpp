@@ -26,6 +26,7 @@ void bind_executor(py::module_& m) {
       .def("backward", &Executor::backward, py::arg("begin"), py::arg("end"), py::arg("all") = false, no_gil,
            "Run steps [begin, end) backward, from the last to the first.")
       .def("__len__", &Executor::size)
+      .def_readwrite("seed", &Executor::seed)
       .def_readwrite("iteration", &Executor::iteration, "Number of the forward pass, for random numbers.")
       .def_readwrite("check_finite", &Executor::check_finite)
       .def_readwrite("timing", &Executor::timing)

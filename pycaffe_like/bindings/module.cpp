@@ -32,6 +32,7 @@ PYBIND11_MODULE(CAFFE_MODULE, m) {
   caffe::bind_data(m);
   caffe::bind_executor(m);
   caffe::bind_layer(m);
+  caffe::bind_lmdb(m);
   caffe::bind_solver(m);
   m.def("thread_count", [] { return omp_get_max_threads(); }, "Number of OpenMP threads layers run on.");
 }

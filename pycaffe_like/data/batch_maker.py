@@ -123,7 +123,7 @@ class BatchMaker:
         self._buffers: list[npt.NDArray[np.float32] | None] = [None] * slots
         self._said_not_encoded = False
 
-    def probe_shape(self, key: bytes, value: memoryview) -> tuple[int, int, int]:
+    def probe_shape(self, key: bytes, value: bytes) -> tuple[int, int, int]:
         """Return the shape (C, H, W) that this record, or else the next good one, gets."""
         images = self._load([value])
         while images.problems:
@@ -142,7 +142,7 @@ class BatchMaker:
             raise DataError(f"database {self._source.database.path}, key {job.keys[i]!r}: {problem}")
         return Batch(data, images.labels if self._with_label else None, int(job.counters[0]))
 
-    def _load(self, values: list[memoryview]) -> _Images:
+    def _load(self, values: list[bytes]) -> _Images:
         """Check records and decode those that are encoded."""
         infos, problem_list = _core.parse_datums(values)
         problems = dict(problem_list)
@@ -151,7 +151,8 @@ class BatchMaker:
         for i in np.flatnonzero(infos["encoded"]):
             start, count = int(infos["data_offset"][i]), int(infos["data_size"][i])
             try:
-                image = self._transformer.decode(values[i][start : start + count], int(infos["bit_depth"][i]))
+                file = memoryview(values[i])[start : start + count]
+                image = self._transformer.decode(file, int(infos["bit_depth"][i]))
             except ValueError as error:
                 problems[int(i)] = str(error)
                 continue

@@ -6,16 +6,15 @@ Databases are Caffe's: a folder with `data.mdb`, one unnamed table, key to seria
 from __future__ import annotations
 
 import logging
-import threading
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import lmdb
 
-from ..errors import ConfigError, DataError
-from .lmdb_pages import check_pages
+from .. import _core
+from ..errors import ConfigError, DataError, MissingFileError
 
 log = logging.getLogger("caffe")
 
@@ -55,53 +54,41 @@ class Database:
 
     Notes
     -----
-    LMDB allows one open environment a folder and process, so `open_database` hands out the same object for
-    the same folder while it is in use; it is closed with its last user.
+    Read by our own code instead of LMDB's library, which would end the process with SIGBUS at a truncated or
+    damaged file and refuse to open a database twice. Nobody may write to it meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        check_pages(path)
-        self._environment = _open_for_reading(path)
-        with self._environment.begin() as transaction:
-            self._entries = int(transaction.stat()["entries"])
-        if self._entries == 0:
+        if not (path / "data.mdb").is_file():
+            hint = "a database is a folder that holds data.mdb"
+            raise MissingFileError(f"there is no LMDB database at {path}", hint=hint)
+        try:
+            self._file = _core.LmdbFile(path / "data.mdb")
+        except RuntimeError as error:
+            raise self.damaged(str(error)) from None
+        if len(self) == 0:
             raise DataError(f"database {path} is empty", hint="fill it with convert_imageset or a like tool")
 
     def __len__(self) -> int:
-        return self._entries
+        return len(self._file)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through all records once, as copies."""
-        with Reader(self) as reader:
-            for _ in range(self._entries):
-                key, value = reader.next()
-                yield key, bytes(value)
+        """Go through all records once."""
+        reader = Reader(self)
+        for _ in range(len(self)):
+            yield reader.next()
 
-    def begin(self) -> lmdb.Transaction:
-        """Begin a read transaction; its values are views of the map, valid until it ends."""
-        return self._environment.begin(buffers=True)
+    def cursor(self) -> Any:
+        """Return a cursor before the first record."""
+        return _core.LmdbCursor(self._file)
 
-    def __del__(self) -> None:
-        environment = getattr(self, "_environment", None)
-        if environment is not None:
-            environment.close()
-
-
-def _open_for_reading(path: Path) -> lmdb.Environment:
-    """Open with LMDB's reader lock, or without it where the lock file cannot be written."""
-    problem = ""
-    for lock in (True, False):
-        try:
-            return lmdb.open(str(path), readonly=True, create=False, lock=lock, max_readers=1024)
-        except lmdb.Error as error:
-            problem = str(error)
-    hint = "close the other lmdb.Environment first" if "already open" in problem else None
-    raise DataError(f"database {path} cannot be opened: {problem}", hint=hint)
-
-
-_OPEN: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
-_OPEN_LOCK = threading.Lock()
+    def damaged(self, problem: str) -> DataError:
+        """Word the error for a database that cannot be read."""
+        return DataError(
+            f"database {self.path} cannot be read: {problem}",
+            hint="copy the database again, or make it anew with convert_imageset",
+        )
 
 
 def open_database(path: str | Path, backend: str = "lmdb") -> Database:
@@ -127,21 +114,12 @@ def open_database(path: str | Path, backend: str = "lmdb") -> Database:
         There is no database.
     DataError
         It is empty, truncated, damaged or cannot be opened.
-
-    Notes
-    -----
-    The file's meta pages are checked before it is mapped, since reading behind the end of a truncated file
-    would end the process. While the database is open nobody may shorten the file.
     """
     check_backend(backend)
     folder = Path(path)
     if (folder / "CURRENT").is_file() and not (folder / "data.mdb").exists():
         raise ConfigError(f"{folder} is a LevelDB database", hint=_USE_LMDB)
-    with _OPEN_LOCK:
-        key = folder.resolve()
-        database = _OPEN.get(key)
-        if database is None:
-            database = _OPEN[key] = Database(folder)
+    database = Database(folder)
     log.info("Opened lmdb %s", path)
     return database
 
@@ -161,82 +139,71 @@ class Reader:
         Counter of the record that `next` returns; it never wraps. A reader that starts there goes on exactly.
     restarts : int
         How often the reader has begun again.
-
-    Notes
-    -----
-    Values are views of the memory map: valid until `close`, and never to be written to.
     """
 
     def __init__(self, database: Database, start: int = 0) -> None:
         if start < 0:
             raise ValueError(f"start must not be negative, got {start}")
         self.database = database
-        self.position = 0
         self.restarts = 0
-        self._transaction = database.begin()
-        self._cursor = self._transaction.cursor()
-        self._place = -1  # of the cursor, within the database
+        self._cursor = database.cursor()
+        self._place = 0  # records passed since the first one, at most all
+        self._last_key: bytes | None = None
+        self.position = start - start % len(database)
         self.skip(start % len(database))
-        self.position = start
 
-    def next(self) -> tuple[bytes, memoryview]:
+    def next(self) -> tuple[bytes, bytes]:
         """Return the next key and record.
 
         Raises
         ------
         DataError
-            LMDB found damage, or the number of records is not what the database says.
+            The database is damaged, or the number of its records is not what it says.
         """
-        self._advance()
-        return _copy_key(self._cursor)
+        self._turn_around_at_end()
+        record: tuple[bytes, bytes] | None = self._checked(self._cursor.next)
+        self._move(1, 0 if record is None else 1)
+        assert record is not None  # else _move has raised
+        self._last_key = record[0]
+        return record
 
     def skip(self, count: int) -> None:
         """Pass over records without reading them."""
-        for _ in range(count):
-            self._advance()
+        while count > 0:
+            self._turn_around_at_end()
+            wanted = min(count, len(self.database) - self._place)
+            self._move(wanted, self._checked(self._cursor.skip, wanted))
+            count -= wanted
 
-    def after(self, key: bytes) -> tuple[bytes, memoryview]:
+    def after(self, key: bytes) -> tuple[bytes, bytes]:
         """Return the record that follows `key` (the first one after the last), wherever the reader is."""
-        with self._transaction.cursor() as cursor:
-            if not (cursor.set_key(key) and cursor.next()):
-                cursor.first()
-            return _copy_key(cursor)
+        cursor = self.database.cursor()
+        record: tuple[bytes, bytes] | None = self._checked(cursor.after, key)
+        return record or self._checked(self.database.cursor().next)
 
-    def close(self) -> None:
-        """End the reader; every value it returned becomes invalid."""
-        self._cursor.close()
-        self._transaction.abort()
+    def _turn_around_at_end(self) -> None:
+        if self._place < len(self.database):
+            return
+        if self._checked(self._cursor.skip, 1):
+            raise self._damaged(f"it says {len(self.database)} records, but holds more")
+        self._place = 0  # past the end, the cursor's next move is to the first record
+        self.restarts += 1
 
-    def _advance(self) -> None:
-        entries = len(self.database)
-        at_end = self._place == entries - 1
+    def _move(self, wanted: int, done: int) -> None:
+        self._place += done
+        self.position += done
+        if done < wanted:
+            raise self._damaged(f"it says {len(self.database)} records, but holds only {self._place}")
+
+    def _checked(self, function: Callable[..., Any], *arguments: object) -> Any:
         try:
-            found = self._cursor.next()  # of a new cursor: the first record
-            if at_end and not found:
-                found = self._cursor.first()
-                at_end = False
-                self.restarts += 1
-        except lmdb.Error as error:
-            raise DataError(
-                f"database {self.database.path} is damaged near record {self._place + 1}: {error}"
-            ) from None
-        if at_end or not found:
-            held = "more" if at_end else f"only {self._place + 1}"
-            raise DataError(
-                f"database {self.database.path} is damaged: it says {entries} records, but holds {held}"
-            )
-        self._place = (self._place + 1) % entries
-        self.position += 1
+            return function(*arguments)
+        except RuntimeError as error:
+            raise self._damaged(str(error)) from None
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _copy_key(cursor: lmdb.Cursor) -> tuple[bytes, memoryview]:
-    return bytes(cursor.key()), memoryview(cursor.value())
+    def _damaged(self, problem: str) -> DataError:
+        where = f"after key {self._last_key!r}: " if self._last_key else ""
+        return self.database.damaged(where + problem)
 
 
 class DatabaseWriter:

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .batch_maker import BadRecordPolicy, Batch, BatchMaker, Layout
 from .lmdb_database import Database, Reader
 from .prefetcher import Prefetcher
-from .record_source import Job, RecordSource
+from .record_source import RecordSource
 from .transformer import Transformer
 
 __all__ = ["Batch", "DataLoader"]
@@ -88,11 +88,10 @@ class DataLoader:
         log_restarts = solver_rank == 0
         source = RecordSource(database, self.position, batch_size, solver_count, log_restarts=log_restarts)
         maker = BatchMaker(source, transformer, on_bad_record, layout, prefetch + 1, with_label)
-        with Reader(database, self.position) as reader:
-            self.shape = (batch_size, *maker.probe_shape(*reader.next()))
+        self.shape = (batch_size, *maker.probe_shape(*Reader(database, self.position).next()))
         self._prefetcher = Prefetcher(source.claim, maker.make, prefetch + 1, threads)
         # The threads hold no reference to the loader, so one that is forgotten stops them as well.
-        self._finalizer = weakref.finalize(self, _close, self._prefetcher, source)
+        self._finalizer = weakref.finalize(self, self._prefetcher.close)
 
     def next(self) -> Batch:
         """Return the next batch, waiting for it if need be.
@@ -115,8 +114,3 @@ class DataLoader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _close(prefetcher: Prefetcher[Job, Batch], source: RecordSource) -> None:
-    prefetcher.close()
-    source.close()

@@ -15,11 +15,11 @@ log = logging.getLogger("caffe")
 
 
 class Job(NamedTuple):
-    """The records of one batch, unread; values are views of the database's memory map."""
+    """The records of one batch, as they are stored."""
 
     counters: npt.NDArray[np.int64]
     keys: list[bytes]
-    values: list[memoryview]
+    values: list[bytes]
 
 
 class RecordSource:
@@ -46,7 +46,7 @@ class RecordSource:
         self._batch_size = batch_size
         self._step = step
         self._log_restarts = log_restarts
-        self._lock = threading.Lock()  # an LMDB transaction takes one thread at a time
+        self._lock = threading.Lock()  # a reader takes one thread at a time
 
     def claim(self) -> Job:
         """Return the next job."""
@@ -62,12 +62,7 @@ class RecordSource:
                     log.info("Restarting data prefetching from start.")
         return Job(counters, [key for key, _ in records], [value for _, value in records])
 
-    def after(self, key: bytes) -> tuple[bytes, memoryview]:
+    def after(self, key: bytes) -> tuple[bytes, bytes]:
         """Return the record after `key`."""
         with self._lock:
             return self._reader.after(key)
-
-    def close(self) -> None:
-        """End reading; the values of all jobs become invalid."""
-        with self._lock:
-            self._reader.close()

@@ -22,12 +22,12 @@ def mark_backward(nodes: list[Node], *, force: bool = False) -> None:
     for node in nodes:
         _mark_forward(node)
     _switch_off_what_no_loss_needs(nodes)
+    for node in reversed(nodes):  # before force_backward, like Caffe's log
+        does = "needs" if node.need_backward else "does not need"
+        log.info("%s %s backward computation.", node.definition.name, does)
     if force:
         for node in nodes:
             _force(node)
-    for node in reversed(nodes):
-        does = "needs" if node.need_backward else "does not need"
-        log.info("%s %s backward computation.", node.definition.name, does)
     for node in nodes:
         node.layer.param_propagate_down = node.param_propagate_down
 

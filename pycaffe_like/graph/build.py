@@ -9,10 +9,11 @@ from typing import Any
 from .. import _core as core
 from .. import schema
 from ..definition import LayerDefinition
-from ..errors import ConfigError, DataError, ShapeError
+from ..errors import ShapeError
 from ..layer_type import LayerType, find_layer_type
 from .backward import mark_backward
 from .filter import filter_layers
+from .locate import errors_of_layer
 from .nodes import Graph, Node, Param, Value
 from .params import share_params
 from .splits import insert_splits
@@ -20,7 +21,7 @@ from .splits import insert_splits
 log = logging.getLogger("caffe")
 
 
-def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") -> Graph:
+def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu", fill: bool = True) -> Graph:
     """Build the graph of a net for one state.
 
     Parameters
@@ -33,6 +34,8 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
         Seed of the fillers.
     device : {"cpu", "cuda"}
         Where layers run.
+    fill : bool
+        Give learned blobs their initial values; False allocates nothing, for nets that are only looked at.
 
     Raises
     ------
@@ -45,9 +48,10 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
     for layer in layers:
         if not layer.message.HasField("phase"):
             layer.message.phase = state.phase
-    builder = _Builder(seed, device)
+    builder = _Builder(seed, device, fill)
     for layer in insert_splits(layers):
-        builder.add(layer)
+        with errors_of_layer(layer):
+            builder.add(layer)
     share_params(builder.params, builder.definitions)
     mark_backward(builder.nodes, force=message.force_backward)
     outputs = sorted(builder.available, key=lambda name: name.encode())
@@ -59,9 +63,10 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu") ->
 class _Builder:
     """Adds layers one by one; holds what the next one may connect to."""
 
-    def __init__(self, seed: int, device: str) -> None:
+    def __init__(self, seed: int, device: str, fill: bool) -> None:
         self.seed = seed
         self.device = device
+        self.fill = fill
         self.nodes: list[Node] = []
         self.params: list[Param] = []
         self.inputs: list[str] = []
@@ -77,13 +82,11 @@ class _Builder:
         kind.check(layer)
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]
-        try:
-            seed = self.seed ^ zlib.crc32(layer.name.encode())
-            runtime = kind.create(layer, bottom_shapes, self.device, seed)
-            top_shapes = runtime.top_shapes(bottom_shapes)
-            param_shapes = runtime.param_shapes(bottom_shapes)
-        except (ConfigError, DataError) as error:
-            raise layer.located(error) from None
+        seed = self.seed ^ zlib.crc32(layer.name.encode())
+        runtime = kind.create(layer, bottom_shapes, self.device, seed)
+        top_shapes = runtime.top_shapes(bottom_shapes)
+        param_shapes = runtime.param_shapes(bottom_shapes)
+        _check_sizes(top_shapes)
         tops = self._make_tops(layer, kind, bottoms, top_shapes)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
         node.params = self._make_params(layer, kind, param_shapes)
@@ -149,20 +152,28 @@ class _Builder:
             if given:
                 _load_given(layer, index, given[index], param.blob)
             else:
-                self._fill(layer, index, fillers[index], param.blob)
+                _fill(param.blob, fillers[index], self.seed, f"{layer.name}/{index}")
             params.append(param)
         return params
 
-    def _fill(self, layer: LayerDefinition, index: int, filler: Any, blob: core.Blob) -> None:
-        try:
-            core.fill(
-                blob, type=filler.type, value=filler.value, min=filler.min, max=filler.max, mean=filler.mean,
-                std=filler.std, sparse=filler.sparse,
-                variance_norm=filler.VarianceNorm.Name(filler.variance_norm),
-                seed=self.seed, stream=zlib.crc32(f"{layer.name}/{index}".encode()),
-            )  # fmt: skip
-        except ConfigError as error:
-            raise layer.located(error) from None
+
+def _check_sizes(shapes: list[list[int]]) -> None:
+    """Refuse blobs of more than 2^31 - 1 elements, by making some: they take no memory until they are used."""
+    for shape in shapes:
+        core.Blob(shape)
+
+
+def _fill(blob: core.Blob, filler: Any, seed: int, stream: str) -> None:
+    core.fill(
+        blob, type=filler.type, value=filler.value, min=filler.min, max=filler.max, mean=filler.mean,
+        std=filler.std, sparse=filler.sparse, variance_norm=filler.VarianceNorm.Name(filler.variance_norm),
+        seed=seed, stream=zlib.crc32(stream.encode()),
+    )  # fmt: skip
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """Seed of one layer's random numbers in a net of this seed."""
+    return seed ^ zlib.crc32(name.encode())
 
 
 def _least(kind: type[LayerType]) -> int:

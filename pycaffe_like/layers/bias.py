@@ -33,9 +33,11 @@ class Bias(LayerType):
     ShapeError
         If the bias would have axes that x does not have, or the second bottom does not fit x.
 
-    Notes ----- One bottom: the bias is learned (blob 0). Two bottoms: it is the second one, `num_axes` and
-    `filler` have no effect, and a scalar fits anywhere. In-place use over the first bottom is allowed. The
-    sums of the gradient are made in double precision and do not vary from run to run.
+    Notes
+    -----
+    One bottom: the bias is learned (blob 0). Two bottoms: it is the second one, `num_axes` and `filler` have
+    no effect, and a scalar fits anywhere. In-place use over the first bottom is allowed. The sums of the
+    gradient are made in double precision and do not vary from run to run.
 
     References
     ----------

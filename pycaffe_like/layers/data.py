@@ -99,9 +99,13 @@ class DataLayer(core.Layer):
         message = layer.message
         self._param = message.data_param
         self._with_label = len(message.top) > 1
+        self._message = message
         self._database = open_database(self._param.source)
-        self._transformer = Transformer(message.transform_param, int(message.phase), seed & (2**63 - 1))
+        self._transformer = self._make_transformer(seed)
         self._loader = self._load_from(0)
+
+    def _make_transformer(self, seed: int) -> Transformer:
+        return Transformer(self._message.transform_param, int(self._message.phase), seed & (2**63 - 1))
 
     def _load_from(self, record: int) -> DataLoader:
         return DataLoader(
@@ -123,6 +127,11 @@ class DataLayer(core.Layer):
     def position(self, record: int) -> None:
         self._loader.close()
         self._loader = self._load_from(record)
+
+    def reseed(self, seed: int) -> None:
+        """Draw crops and mirrors from another seed, from the next batch on."""
+        self._transformer = self._make_transformer(seed)
+        self.position = self.position
 
     def close(self) -> None:
         """Stop the background threads."""

@@ -27,9 +27,11 @@ class Dropout(LayerType):
     ConfigError
         If dropout_ratio is outside [0, 1).
 
-    Notes ----- In-place use is allowed. The mask takes no memory: it is a function of the net's seed, the
-    layer's name, the iteration and the element's place in memory, so that a resumed run, and a run on another
-    number of threads, draws the same one. ``E[y] = x``, so nothing is rescaled in TEST phase.
+    Notes
+    -----
+    In-place use is allowed. The mask takes no memory: it is a function of the net's seed, the layer's name,
+    the iteration and the element's place in memory, so that a resumed run, and a run on another number of
+    threads, draws the same one. ``E[y] = x``, so nothing is rescaled in TEST phase.
 
     References
     ----------

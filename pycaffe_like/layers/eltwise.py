@@ -39,9 +39,11 @@ class Eltwise(LayerType):
     ShapeError
         If the bottoms' shapes differ.
 
-    Notes ----- Not for in-place use. MAX gives the gradient to one bottom: bottom 0 beats bottom 1 only when
-    it is greater, every later bottom must be greater than the best so far. Caffe's GPU code breaks ties
-    another way.
+    Notes
+    -----
+    Not for in-place use. MAX gives the gradient to one bottom: bottom 0 beats bottom 1 only when it is
+    greater, every later bottom must be greater than the best so far. Caffe's GPU code breaks ties another
+    way.
 
     References
     ----------

@@ -31,8 +31,10 @@ class Flatten(LayerType):
     ConfigError
         If a top is the bottom itself (in-place use).
 
-    Notes ----- The top shares data and diff with the bottom, without a copy. A 4-D or 5-D bottom is made
-    C-contiguous first.
+    Notes
+    -----
+    The top shares data and diff with the bottom, without a copy. A 4-D or 5-D bottom is made C-contiguous
+    first.
 
     References
     ----------

@@ -34,8 +34,10 @@ class Reshape(LayerType):
     ShapeError
         If the axes do not exist or the number of values would change.
 
-    Notes ----- The top shares data and diff with the bottom, without a copy. A 4-D or 5-D bottom is made
-    C-contiguous first.
+    Notes
+    -----
+    The top shares data and diff with the bottom, without a copy. A 4-D or 5-D bottom is made C-contiguous
+    first.
 
     References
     ----------

@@ -38,11 +38,13 @@ class Scale(LayerType):
     ShapeError
         If the scale would have axes that x does not have, or the second bottom does not fit x.
 
-    Notes ----- One bottom: the scale is learned (blob 0, and the bias is blob 1). Two bottoms: the scale is
-    the second one, `num_axes` and `filler` have no effect, a scalar fits anywhere, and the bias is blob 0.
-    In-place use over the first bottom is allowed; it takes a copy of x where the gradient of the scale may be
-    wanted. The gradient of a learned scale always accumulates; Caffe overwrites it for some shapes. The sums
-    of the gradients are made in double precision and do not vary from run to run.
+    Notes
+    -----
+    One bottom: the scale is learned (blob 0, and the bias is blob 1). Two bottoms: the scale is the second
+    one, `num_axes` and `filler` have no effect, a scalar fits anywhere, and the bias is blob 0. In-place use
+    over the first bottom is allowed; it takes a copy of x where the gradient of the scale may be wanted. The
+    gradient of a learned scale always accumulates; Caffe overwrites it for some shapes. The sums of the
+    gradients are made in double precision and do not vary from run to run.
 
     References
     ----------

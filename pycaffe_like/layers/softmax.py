@@ -32,6 +32,10 @@ class Softmax(LayerType):
     The maximum is subtracted first, so that no finite score overflows. In-place use is allowed. Deterministic with
     any number of threads. `engine` is accepted and ignored.
 
+    References
+    ----------
+    J. Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
+
     Examples
     --------
     ::

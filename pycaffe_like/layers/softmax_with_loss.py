@@ -48,6 +48,11 @@ class SoftmaxWithLoss(LayerType):
     -log(FLT_MIN), about 87.3, as in Caffe; the gradient is not cut. Two tops without loss weights are accepted
     (Caffe rejects them). Scores may be bfloat16, the loss is float32. Deterministic with any number of threads.
 
+    References
+    ----------
+    J. Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990. Normalization
+    modes as in Caffe.
+
     Examples
     --------
     ::

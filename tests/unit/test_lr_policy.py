@@ -88,10 +88,10 @@ def test_min_lr_is_a_floor():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('base_lr: 1\nlr_policy: "multstep"', "solver.prototxt:2:1: unknown lr_policy 'multstep'\n  did you mean multistep"),
+        ('base_lr: 1\nlr_policy: "multstep"', ":2:1: unknown lr_policy 'multstep'\n  did you mean multistep"),
         ("base_lr: 1", "solver.prototxt:1:1: lr_policy is not set\n  known policies: cosine, exp, fixed"),
         ('lr_policy: "step"', "lr_policy 'step' needs stepsize >= 1, got 0"),
-        ('lr_policy: "step" stepsize: 5\n gamma: -1', "solver.prototxt:2:2: lr_policy 'step' needs gamma >= 0, got -1"),
+        ('lr_policy: "step" stepsize: 5\n gamma: -1', ":2:2: lr_policy 'step' needs gamma >= 0, got -1"),
         ('lr_policy: "poly"', "lr_policy 'poly' needs max_iter >= 1, got 0"),
         ('lr_policy: "multifixed" stageiter: 2', "needs one stagelr for each stageiter, got 0 and 1"),
     ],

@@ -88,7 +88,7 @@ def test_rule_gives_the_weights_of_caffe(tmp_path, text):
 
 
 def with_inputs(net_text, data):
-    """Put Input layers in the place of HDF5Data; returns the text and the (blobs, arrays, batch size) it needs."""
+    """Put Input layers in the place of HDF5Data; returns the text, and (blob, array, batch size) by phase."""
     net = parse(net_text, NetParameter).message
     feeds = {}
     for layer in net.layer:
@@ -99,7 +99,7 @@ def with_inputs(net_text, data):
             feeds[phase] = [(top, data[f"{file}/{top}"], batch) for top in layer.top]
             layer.type = "Input"
             layer.ClearField("hdf5_data_param")
-            for top, array, _ in feeds[phase]:
+            for _, array, _ in feeds[phase]:
                 layer.input_param.shape.add(dim=[batch, *array.shape[1:]])
     return str(net), feeds
 
@@ -199,21 +199,21 @@ def test_snapshot_of_caffe_resumes_with_its_history(name, tmp_path, monkeypatch)
     ("text", "message"),
     [
         ('type: "Adamm"', "solver.prototxt:2:1: unknown solver type 'Adamm'\n  did you mean Adam"),
-        ('type: "AdaGrad" momentum: 0.9', "solver.prototxt:2:17: momentum must be 0 for type 'AdaGrad', got 0.9"),
+        ('type: "AdaGrad" momentum: 0.9', ":2:17: momentum must be 0 for type 'AdaGrad', got 0.9"),
         ('type: "RMSProp" momentum: 0.9', "momentum must be 0 for type 'RMSProp', got 0.9"),
         ('type: "RMSProp" rms_decay: 1', "rms_decay must be >= 0 and < 1 for type 'RMSProp', got 1"),
         ('type: "Adam" momentum: 1', "momentum must be >= 0 and < 1 for type 'Adam', got 1"),
-        ('regularization_type: "L3"', "solver.prototxt:2:1: unknown regularization_type 'L3'\n  known types: L1, L2"),
+        ('regularization_type: "L3"', ":2:1: unknown regularization_type 'L3'\n  known types: L1, L2"),
         ("average_loss: 0", "average_loss must be >= 1, got 0"),
         ("iter_size: 0", "iter_size must be >= 1, got 0"),
         ("momentum: nan", "momentum must be >= 0, got nan"),
         ("test_iter: 5", "test_interval must be >= 1 with test nets, got 0"),
         ("test_interval: 5 test_iter: [5, 0]", "solver.prototxt:2:33: test_iter must be >= 1, got 0"),
         ('test_net: "other.prototxt"', "test_iter needs at least 1 value(s), one for each test net, got 0"),
-        ("test_iter: 5 test_interval: 1 test_state {} test_state {}", "test_state needs one entry for each of 1"),
-        ('train_net: "other.prototxt"', "exactly one of net, net_param, train_net, train_net_param; both net and train_net"),
+        ("test_iter: 5 test_interval: 1 test_state {} test_state {}", "test_state needs one entry for each"),
+        ('train_net: "other.prototxt"', "net_param, train_net, train_net_param; both net and train_net are"),
         ("snapshot: 5", "solver.prototxt:2:1: snapshot is set, but snapshot_prefix is not"),
-        ('snapshot: 5 snapshot_prefix: "no/such/folder/x"', "cannot write to snapshot_prefix 'no/such/folder/x'"),
+        ('snapshot: 5 snapshot_prefix: "no/such/folder/x"', "cannot write to snapshot_prefix 'no/such"),
         ("snapshot_format: HDF5", "snapshots in HDF5 are not supported"),
         ("larc: true", "larc: True is not supported"),
     ],

@@ -1,0 +1,107 @@
+"""Do both engines compute the same? Asked in float32, before anything is timed.
+
+Deep nets with BatchNorm amplify rounding, so that two correct float32 runs may part within ten steps.
+PyTorch in float64 is the arbiter then: our losses must be about as near to its losses as those of
+PyTorch in float32 are.
+
+``python -m benchmarks.agreement TASK`` (JSON) says where the engines part and ends with status 1 if they
+do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import numpy.typing as npt
+
+from . import engine_ours, engine_torch
+from .task import Task
+
+STEPS = 10
+TOLERANCE = 1e-4  # relative
+SLACK = 2  # times PyTorch's own error, where that is above the tolerance
+MOST_IMAGES = 8  # a step, to keep float64 affordable
+WORST_SHOWN = 20
+
+Losses = npt.NDArray[np.float64]
+
+
+def losses_agree(task: Task) -> tuple[bool, str]:
+    """Compare the losses of ten training steps; returns the verdict and a sentence."""
+    task = _comparable(task)
+    ours = _run(engine_ours.OurTraining(task))
+    theirs = _run(engine_torch.TorchTraining(task))
+    error = _difference(ours, theirs)
+    text = f"loss {ours[0]:.6g} to {ours[-1]:.6g} in {STEPS} steps, {error:.1e} from torch"
+    if error <= TOLERANCE:
+        return True, text
+    exact = _run(engine_torch.TorchTraining(task).double())
+    mine, other = _difference(ours, exact), _difference(theirs, exact)
+    text += f"; to float64: ours {mine:.1e}, torch {other:.1e}"
+    if mine <= max(TOLERANCE, SLACK * other):
+        return True, text
+    return False, f"{text}\n{gradient_differences(task)}"
+
+
+def outputs_agree(task: Task) -> tuple[bool, str]:
+    """Compare the outputs of one forward pass; returns the verdict and a sentence."""
+    task = _comparable(task)
+    ours, theirs = engine_ours.OurInference(task), engine_torch.TorchInference(task)
+    results = zip(ours.net.forward().values(), theirs.step())
+    error = max(_distance(mine, other.numpy()) for mine, other in results)
+    return error <= TOLERANCE, f"outputs differ by at most {error:.1e} of their size"
+
+
+def gradient_differences(task: Task) -> str:
+    """Table of the largest errors of gradients at the first step, beside PyTorch's own."""
+    ours = engine_ours.OurTraining(task)
+    theirs, exact = engine_torch.TorchTraining(task), engine_torch.TorchTraining(task).double()
+    for engine in (ours, theirs, exact):
+        engine.compute_gradients()
+    rows = []
+    for param in ours.graph.params:
+        place, shape = (param.layer, param.index), tuple(param.blob.shape)
+        if place in exact.net.params and param.lr_mult:
+            truth = exact.gradient(place, shape)
+            error = _distance(param.blob.diff, truth)
+            rows.append((error, _distance(theirs.gradient(place, shape), truth), place))
+    lines = [
+        f"  {layer} blob {index}: ours {mine:.1e}, torch {other:.1e}"
+        for mine, other, (layer, index) in sorted(rows, reverse=True)[:WORST_SHOWN]
+    ]
+    return "gradients of the first step, differences to float64:\n" + "\n".join(lines)
+
+
+def _comparable(task: Task) -> Task:
+    batch = min(task.batch, MOST_IMAGES)
+    return dataclasses.replace(task, batch=batch, precision="float32", dropout=False, engine="eager")
+
+
+def _run(engine: engine_ours.OurTraining | engine_torch.TorchTraining) -> Losses:
+    return np.array([float(engine.step()) for _ in range(STEPS)])
+
+
+def _difference(losses: Losses, reference: Losses) -> float:
+    """Largest relative difference; infinite if there is a NaN."""
+    error = float((np.abs(losses - reference) / np.abs(reference)).max())
+    return error if error == error else float("inf")
+
+
+def _distance(values: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> float:
+    """Largest difference relative to the largest value; infinite if there is a NaN."""
+    error = float(np.abs(values - reference).max() / max(np.abs(reference).max(), 1e-30))
+    return error if error == error else float("inf")
+
+
+def main() -> int:
+    """Check one task; returns the exit status."""
+    task = Task.from_json(sys.argv[1])
+    agree, text = losses_agree(task) if task.mode == "train" else outputs_agree(task)
+    print(f"{task.name}: {text}")
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

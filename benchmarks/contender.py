@@ -1,0 +1,67 @@
+"""One side of a duel: a process that builds a task's engine once and then runs blocks of steps on demand.
+
+Protocol, one JSON value a line: when ready it writes {"flops": of a step}; to each number of steps it
+reads, it answers {"seconds", "cpu_seconds", "peak_bytes"}; it ends with its input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from typing import IO, Any
+
+from .flops import count_flops
+from .task import Task
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    replies = _take_stdout()
+    task = Task.from_json(sys.argv[1])
+    name = "engine_ours" if task.engine == "ours" else "engine_torch"  # ours does not carry PyTorch's memory
+    engine = importlib.import_module(f".{name}", __package__).make_engine(task)
+    _reset_peak_memory()
+    _reply(replies, {"flops": count_flops(engine.graph)} if task.engine == "ours" else {})
+    for line in sys.stdin:
+        _reply(replies, run_block(engine.step, int(line)))
+
+
+def run_block(step: Any, steps: int) -> dict[str, float]:
+    """Run some steps; returns what they took."""
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        step()
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _peak_memory()}
+
+
+def _take_stdout() -> IO[str]:
+    """Keep standard output for replies; whatever libraries print goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return replies
+
+
+def _reply(stream: IO[str], value: dict[str, float]) -> None:
+    stream.write(json.dumps(value) + "\n")
+    stream.flush()
+
+
+def _reset_peak_memory() -> None:
+    """Forget the peak of building, which is not what users wait for (weights are copied, for one)."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _peak_memory() -> int:
+    """Largest resident size, in bytes. `ru_maxrss` would include the parent's size at the fork."""
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

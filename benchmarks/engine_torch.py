@@ -1,0 +1,111 @@
+"""A task run by PyTorch, each part in its fastest setting."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch.fx.experimental.optimization import fuse
+
+from .settings import MOMENTUM, RATE, WEIGHT_DECAY
+from .synthetic import make_graph, make_inputs
+from .task import Task
+from .torch_net import TorchNet
+
+
+def _make_tensors(graph: Any) -> list[torch.Tensor]:
+    tensors = (torch.from_numpy(values) for values in make_inputs(graph).values())
+    return [
+        tensor.long() if tensor.ndim == 1 else tensor.contiguous(memory_format=torch.channels_last)
+        if tensor.ndim == 4 else tensor
+        for tensor in tensors
+    ]  # fmt: skip
+
+
+class TorchTraining:
+    """Steps of a usual training loop."""
+
+    def __init__(self, task: Task) -> None:
+        self.graph = make_graph(task)
+        self.inputs = _make_tensors(self.graph)
+        self.net = TorchNet(self.graph)
+        self.module = torch.compile(self.net.module) if task.engine == "compile" else self.net.module
+        self.autocast = task.precision == "bfloat16"
+        self.optimizer = self._fastest_optimizer()
+
+    def step(self) -> torch.Tensor:
+        """One iteration; returns the loss."""
+        loss = self.compute_gradients()
+        self.optimizer.step()
+        return loss
+
+    def compute_gradients(self) -> torch.Tensor:
+        """Forward and backward; returns the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            loss = self.module(*self.inputs)
+        loss.backward()
+        return loss.detach()
+
+    def double(self) -> TorchTraining:
+        """Turn to float64, to tell rounding from mistakes; returns self."""
+        self.net.module.double()
+        self.inputs = [tensor.double() if tensor.is_floating_point() else tensor for tensor in self.inputs]
+        return self
+
+    def gradient(self, place: tuple[str, int], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Gradient of a learned blob, (layer, index), in the blob's shape."""
+        gradient = self.net.params[place].grad
+        assert gradient is not None
+        return gradient.numpy().reshape(shape)
+
+    def _fastest_optimizer(self) -> torch.optim.Optimizer:
+        """Try the three implementations of SGD with a rate of 0, and keep the fastest."""
+        choices = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+        best = min(choices, key=lambda choice: _time_optimizer(self._make_optimizer(0, 0, choice)))
+        for parameter in self.net.multipliers:
+            parameter.grad = None
+        return self._make_optimizer(RATE, WEIGHT_DECAY, best)
+
+    def _make_optimizer(self, rate: float, decay: float, choice: dict[str, bool]) -> torch.optim.Optimizer:
+        groups = self.net.parameter_groups(rate, decay)
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, **choice)
+
+
+def _time_optimizer(optimizer: torch.optim.Optimizer, steps: int = 4) -> float:
+    """Time the fastest of some steps, in seconds; the first one makes the history."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        optimizer.step()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+class TorchInference:
+    """Forward passes without gradients, BatchNorm folded into the convolutions."""
+
+    def __init__(self, task: Task) -> None:
+        self.graph = make_graph(task)
+        dtype = torch.bfloat16 if task.precision == "bfloat16" else torch.float32
+        self.inputs = [tensor.to(dtype) for tensor in _make_tensors(self.graph)]
+        module: Any = fuse(TorchNet(self.graph).module.eval())
+        self.module = module.to(dtype=dtype, memory_format=torch.channels_last)
+        if task.engine == "compile":
+            self.module = torch.compile(self.module, options={"freezing": True})
+
+    @torch.inference_mode()
+    def step(self) -> tuple[torch.Tensor, ...]:
+        """One pass; returns the outputs."""
+        outputs: tuple[torch.Tensor, ...] = self.module(*self.inputs)
+        return outputs
+
+
+def make_engine(task: Task) -> TorchTraining | TorchInference:
+    """Build what runs the task."""
+    return TorchTraining(task) if task.mode == "train" else TorchInference(task)

@@ -1,0 +1,258 @@
+"""What every layer type promises, checked for all of them."""
+
+import doctest
+import inspect
+import math
+import re
+
+import numpy as np
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from helpers.golden import GOLDEN
+from helpers.layer_examples import EXAMPLES, build, fill, message_of, net_text, run
+
+import caffe
+from pycaffe_like import prototext, schema
+from pycaffe_like.errors import ConfigError
+from pycaffe_like.layer_type import layer_types
+from pycaffe_like.testing import net_from_text
+
+TYPES = list(layer_types())
+PHASES = [caffe.TRAIN, caffe.TEST]
+
+# Types that compute nothing, so that words say more than a formula.
+WITHOUT_FORMULA = {"Accuracy", "Concat", "Data", "DummyData", "Flatten", "Input", "Reshape", "Silence"}
+# Types whose example cannot run in a docstring.
+WITHOUT_RUN = {"Data": "needs a database"}
+
+
+@pytest.fixture(autouse=True)
+def _golden_folder(monkeypatch):
+    """Let the Data example find its database."""
+    monkeypatch.chdir(GOLDEN)
+
+
+def test_every_type_has_an_example():
+    assert set(TYPES) == set(EXAMPLES)
+
+
+def sections(kind):
+    """Text of each section of a type's docstring by heading; the start is under ''."""
+    text = inspect.getdoc(layer_types()[kind])
+    parts = re.split(r"^(\w+)\n-+\n", text, flags=re.MULTILINE)
+    return dict(zip(["", *parts[1::2]], parts[::2]))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_docstring_has_all_sections(kind):
+    found = sections(kind)
+    wanted = {"Returns", "Notes", "References", "Examples"}
+    if layer_types()[kind].param:
+        wanted |= {"Parameters", "Raises"}
+    assert not wanted - set(found), "sections are missing"
+    assert all(found[heading].strip() for heading in wanted), "a section is empty"
+    summary = found[""].split("\n\n")[0]
+    assert len(summary) > 20
+    assert summary.rstrip()[-1] in ".:"
+
+
+@pytest.mark.parametrize("kind", sorted(set(TYPES) - WITHOUT_FORMULA))
+def test_docstring_has_a_formula(kind):
+    words = inspect.getdoc(layer_types()[kind]).split("Examples\n")[0]
+    assert re.search(r"``[^`]*=[^`]*``|``[^`]*log[^`]*``", words)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_docstring_explains_every_field_that_has_a_rule(kind):
+    explained = sections(kind).get("Parameters", "")
+    stems = {field: re.sub("_[hw]$", "", field) for field in layer_types()[kind].constraints}
+    assert [field for field, stem in stems.items() if stem not in explained] == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_docstring_shows_a_prototxt_of_the_type(kind):
+    block = re.search(r"^::\n\n((?:    .*\n|\n)+)", sections(kind)["Examples"] + "\n", re.MULTILINE)
+    layers = prototext.parse(block[1], schema.NetParameter).message.layer
+    assert kind in [layer.type for layer in layers]
+
+
+@pytest.mark.parametrize("kind", sorted(set(TYPES) - set(WITHOUT_RUN)))
+def test_docstring_example_gives_what_it_says(kind):
+    [test] = doctest.DocTestFinder(recurse=False).find(layer_types()[kind], kind, globs={})
+    assert len(test.examples) > 1
+    report: list[str] = []
+    outcome = doctest.DocTestRunner().run(test, out=report.append)
+    assert outcome.failed == 0, "".join(report)
+
+
+def real_shapes(net, node):
+    tops = [net.plan.blob(top) for top in net.plan.graph.nodes[-1].tops]
+    return [list(blob.shape) for blob in tops]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_predicted_shapes_are_the_real_ones(kind, phase):
+    net = build(kind, phase)
+    node = net.graph.nodes[-1]
+    net.forward()
+    assert real_shapes(net, node) == node.layer.top_shapes([bottom.shape for bottom in node.bottoms])
+    assert [list(param.blob.shape) for param in node.params] == node.layer.param_shapes(
+        [bottom.shape for bottom in node.bottoms]
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if EXAMPLES[kind].bottoms])
+def test_another_batch_size_gives_the_predicted_shapes(kind):
+    net = build(kind)
+    net.forward()
+    for batch in (5, 1):
+        for name in net.inputs:
+            net.blobs[name].reshape(batch, *net.blobs[name].shape[1:])
+        net.reshape()
+        fill(net, EXAMPLES[kind].labels)
+        run(net)
+        node = net.graph.nodes[-1]
+        bottoms = [list(net.blobs[name].shape) for name in node.definition.bottoms]
+        assert bottoms[0][0] == batch
+        assert real_shapes(net, node) == node.layer.top_shapes(bottoms)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_running_leaves_the_bottoms_as_they_are(kind, phase):
+    net = build(kind, phase)
+    before = {name: net.blobs[name].data.copy() for name in net.inputs if name.startswith("b")}
+    run(net)
+    for name, values in before.items():
+        np.testing.assert_array_equal(net.blobs[name].data, values)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_same_input_gives_the_same_bits(kind, phase):
+    first, second = (run(build(kind, phase)) for _ in range(2))
+    assert list(first) == list(second)
+    for name, values in first.items():
+        assert values.tobytes() == second[name].tobytes(), name
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_params_survive_save_and_load(kind, tmp_path):
+    net = build(kind)
+    net.forward()
+    net.save(tmp_path / "net.caffemodel")
+    other = build(kind, seed=2)
+    other.copy_from(tmp_path / "net.caffemodel")
+    assert list(other.params) == list(net.params)
+    for layer, blobs in net.params.items():
+        for mine, theirs in zip(blobs, other.params[layer]):
+            assert mine.data.tobytes() == theirs.data.tobytes()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_layout_makes_no_difference(kind):
+    last, plain = run(build(kind)), run(build(kind, plain=True))
+    if kind == "Dropout":  # its mask follows the places in memory
+        pytest.skip("the mask is drawn for places in memory; see the layer's notes")
+    for name, values in last.items():
+        wanted = plain.get(name, plain.get(name.replace(" b", " source")))
+        largest = max(1.0, np.max(np.abs(wanted), initial=0.0))
+        assert not np.any(~(np.abs(values - wanted) <= 1e-5 * largest)), name
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_bfloat16_comes_close_to_float32(kind):
+    wanted, got = (run(_between_matrix_layers(kind, precision)) for precision in ("float32", "bfloat16"))
+    assert list(got) == list(wanted)
+    for name, values in got.items():
+        largest = max(1.0, np.max(np.abs(wanted[name]), initial=0.0))
+        assert not np.any(~(np.abs(values - wanted[name]) <= 2**-5 * largest)), name
+
+
+def _between_matrix_layers(kind, precision):
+    """Give the layer bottoms that are bfloat16 in a bfloat16 plan, and its tops random gradients."""
+    example, layer = EXAMPLES[kind], message_of(kind)
+    lines = net_text(layer, example.bottoms).split("\n")
+    for index, shape in enumerate(example.bottoms):
+        if index not in example.labels:
+            lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
+            lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
+    if layer_types()[kind].forces_backward(0) and not layer_types()[kind].loss:
+        lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
+    net = net_from_text("\n".join(lines), caffe.TEST, seed=1, precision=precision)
+    fill(net, example.labels)
+    return net
+
+
+def _matrix_layer(bottom, top, shape):
+    """Layer that keeps the shape: a 1x1 Convolution, or an InnerProduct over the last axis."""
+    kind, param = "InnerProduct", f"inner_product_param {{ axis: -1 num_output: {shape[-1]}"
+    if len(shape) > 2:
+        kind, param = "Convolution", f"convolution_param {{ kernel_size: 1 num_output: {shape[1]}"
+    filler = 'weight_filler { type: "gaussian" std: 0.5 }'
+    return f'layer {{ name: "to_{top}" type: "{kind}" bottom: "{bottom}" top: "{top}" {param} {filler} }} }}'
+
+
+def _weighing(top, shape):
+    """Loss that is the sum of the top's values times random numbers, which so become its gradient."""
+    dims = " ".join(f"dim: {dim}" for dim in shape)
+    return (
+        f'layer {{ name: "r_{top}" type: "Input" top: "r_{top}" input_param {{ shape {{ {dims} }} }} }} '
+        f'layer {{ name: "w_{top}" type: "Eltwise" bottom: "{top}" bottom: "r_{top}" top: "w_{top}" '
+        "eltwise_param { operation: PROD } loss_weight: 1 }"
+    )
+
+
+def bad_values():
+    """Type, field and value for every bound of every rule; NaN for real fields."""
+    return list(_bad_values())
+
+
+def _bad_values():
+    for kind, layer_type in layer_types().items():
+        for field, rule in layer_type.constraints.items():
+            message = schema.LayerParameter.DESCRIPTOR.fields_by_name[layer_type.param].message_type
+            real = message.fields_by_name[field].cpp_type == FieldDescriptor.CPPTYPE_FLOAT
+            for value in [*rule.bad_values(), *([math.nan] if real else [])]:
+                yield pytest.param(kind, field, value, id=f"{kind}-{field}-{value:g}")
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), bad_values())
+def test_rule_rejects_what_is_out_of_bounds(kind, field, value):
+    message = message_of(kind)
+    param = layer_types()[kind].param
+    getattr(message, param).ClearField(field)
+    lines = net_text(message, EXAMPLES[kind].bottoms).split("\n")
+    start = next((number for number, line in enumerate(lines) if line.startswith(f"{param} {{")), None)
+    if start is None:
+        start = len(lines) - 1
+        lines[start:start] = [f"{param} {{", "}"]
+    lines.insert(start + 1, f"{field}: {value:g}")
+    with pytest.raises(ConfigError) as caught:
+        net_from_text("\n".join(lines), caffe.TEST)
+    assert caught.value.line == start + 2
+    assert field in caught.value.problem
+    assert f"{value:g}" in caught.value.problem
+    assert caught.value.layer in (
+        "layer",
+        None if value < 0 else "layer",
+    )  # -1 for an unsigned field: not parsed
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (kind, field)
+        for kind, t in layer_types().items()
+        for field, rule in t.constraints.items()
+        if rule.required
+    ],
+)
+def test_required_field_must_be_given(kind, field):
+    message = message_of(kind)
+    getattr(message, layer_types()[kind].param).ClearField(field)
+    with pytest.raises(ConfigError, match=field) as caught:
+        net_from_text(net_text(message, EXAMPLES[kind].bottoms), caffe.TEST)
+    assert caught.value.layer == "layer"
+    assert caught.value.hint

@@ -1,0 +1,41 @@
+"""Batches equal, bit for bit, those recorded from Caffe's Data layer."""
+
+import os
+
+import numpy as np
+import pytest
+from data_records import GOLDEN
+from google.protobuf import text_format
+
+from pycaffe_like import schema
+from pycaffe_like.data.lmdb_database import open_database
+from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.transformer import Transformer
+from pycaffe_like.tools import convert_mnist_data
+
+RECORDED = np.load(GOLDEN / "transform.npz")
+
+
+@pytest.fixture
+def in_golden_folder(monkeypatch):
+    """The folder the recorded nets name their files from."""
+    monkeypatch.chdir(GOLDEN.parent)
+
+
+@pytest.mark.usefixtures("in_golden_folder")
+@pytest.mark.parametrize("layout", ["channels_last", "plain"])
+@pytest.mark.parametrize("case", range(int(RECORDED["count"])))
+def test_batch_equals_recorded_batch(case, layout):
+    net = text_format.Parse(str(RECORDED[f"{case}/prototxt"]), schema.NetParameter())
+    layer = net.layer[0]
+    loader = DataLoader(
+        open_database(layer.data_param.source),
+        Transformer(layer.transform_param, phase=schema.TEST),
+        layer.data_param.batch_size,
+        layout=layout,
+    )
+    with loader:
+        batch = loader.next()
+        assert loader.shape == batch.data.shape
+        np.testing.assert_array_equal(batch.label, RECORDED[f"{case}/top1"])
+        np.testing.assert_array_equal(batch.data, RECORDED[f"{case}/top0"])

@@ -1,0 +1,143 @@
+"""Runs one C++ layer without a net, in any layout and element type; says how exact results must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from pycaffe_like import _core as core
+
+Array = npt.NDArray[np.float32]
+
+FORMS = [(layout, dtype) for layout in ("plain", "channels_last") for dtype in ("float32", "bfloat16")]
+every_form = pytest.mark.parametrize(("layout", "dtype"), FORMS)
+
+
+@dataclass
+class Result:
+    """What a layer made; `bottom_diffs` has None where no gradient was asked for."""
+
+    tops: list[Array]
+    bottom_diffs: list[Array | None]
+    param_diffs: list[Array]
+
+
+def random_array(*shape: int, dtype: str = "float32", seed: int = 0) -> Array:
+    """Normal numbers that `dtype` can hold exactly."""
+    values = np.random.default_rng(seed).standard_normal(shape)
+    return rounded(values, dtype)
+
+
+def rounded(values: npt.ArrayLike, dtype: str) -> Array:
+    """The nearest float32 numbers that `dtype` can hold."""
+    tensor = torch.tensor(np.asarray(values, np.float32))
+    return (tensor.bfloat16().float() if dtype == "bfloat16" else tensor).numpy()
+
+
+def run(
+    kind: str,
+    arguments: dict[str, Any],
+    *bottoms: Array,
+    params: Sequence[Array] = (),
+    param_diffs: Sequence[float] = (),
+    top_diffs: Sequence[Array] | None = None,
+    propagate_down: Sequence[bool] | None = None,
+    layout: str = "plain",
+    dtype: str = "float32",
+    plain_bottoms: Sequence[int] = (),
+    in_place: bool = False,
+    seed: int = 0,
+    iteration: int = 0,
+) -> Result:
+    """Run a layer forward, and backward if `top_diffs` are given.
+
+    `param_diffs` are the values the params' gradients hold before, `plain_bottoms` the bottoms that stay
+    plain. In bfloat16 the values are converted on the way in and out, as a net's plan does.
+    """
+    net = _Steps(layout, dtype)
+    sources, inside = net.enter(bottoms, plain_bottoms)
+    layer = core.create_layer(kind, "cpu", arguments)
+    layer.params = [_filled(values) for values in params]
+    layer.param_propagate_down = [True] * len(params)
+    for blob, value in zip(layer.params, param_diffs):
+        blob.diff[...] = value
+    shapes = layer.top_shapes([list(array.shape) for array in bottoms])
+    tops = [inside[0]] if in_place else [core.Blob(shape, dtype, layout) for shape in shapes]
+    flags = list(propagate_down or [True] * len(bottoms))
+    net.add(layer, inside, tops, flags)
+    results = net.leave(tops)
+    executor = core.Executor(net.steps, seed)
+    executor.iteration = iteration
+    executor.forward(0, len(executor))
+    made = [blob.data.copy() for blob in results]
+    if top_diffs is None:
+        return Result(made, [None] * len(bottoms), [])
+    for blob, diff in zip(results, top_diffs):
+        blob.diff[...] = diff
+    executor.iteration = iteration + 7  # backward belongs to the last forward, whatever comes after
+    executor.backward(0, len(executor))
+    bottom_diffs = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
+    return Result(made, bottom_diffs, [blob.diff.copy() for blob in layer.params])
+
+
+class _Steps:
+    """The steps of a small plan, with conversions where the layer's blobs are not float32."""
+
+    def __init__(self, layout: str, dtype: str) -> None:
+        self.layout, self.dtype = layout, dtype
+        self.steps: list[core.Step] = []
+
+    def add(self, layer: Any, bottoms: list[Any], tops: list[Any], flags: list[bool]) -> None:
+        self.steps.append(
+            core.Step(
+                name=f"step {len(self.steps)}", layer=layer, bottoms=bottoms, tops=tops,
+                loss_weights=[0.0] * len(tops), propagate_down=flags, need_backward=True,
+            )
+        )  # fmt: skip
+
+    def enter(self, arrays: Sequence[Array], plain: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        layouts = ["plain" if index in plain else self.layout for index in range(len(arrays))]
+        sources = [_filled(array, layout) for array, layout in zip(arrays, layouts)]
+        if self.dtype == "float32":
+            return sources, sources
+        return sources, [self._convert(blob, self.dtype, layout) for blob, layout in zip(sources, layouts)]
+
+    def leave(self, tops: list[Any]) -> list[Any]:
+        return (
+            tops if self.dtype == "float32" else [self._convert(top, "float32", self.layout) for top in tops]
+        )
+
+    def _convert(self, blob: Any, dtype: str, layout: str) -> Any:
+        converted = core.Blob(blob.shape, dtype, layout)
+        self.add(core.create_layer("Reorder", "cpu", {}), [blob], [converted], [True])
+        return converted
+
+
+def _filled(values: Array, layout: str = "plain") -> Any:
+    blob = core.Blob(list(values.shape), "float32", layout)
+    blob.data[...] = values
+    return blob
+
+
+def assert_near(got: npt.ArrayLike, wanted: npt.ArrayLike, dtype: str = "float32", terms: int = 1) -> None:
+    """Check values that are sums of `terms` products: the one table of tolerances of the layer tests.
+
+    float32: 1e-5 of the value, and 3e-7 * sqrt(terms) of the largest for sums; bfloat16: 2^-7 of the largest.
+    """
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    assert got.shape == wanted.shape, f"shape {got.shape}, wanted {wanted.shape}"
+    largest = np.max(np.abs(wanted), initial=0.0)
+    if dtype == "bfloat16":
+        allowed = np.full(wanted.shape, 2.0**-7 * largest)
+    else:
+        allowed = 1e-5 * np.abs(wanted) + (3e-7 * np.sqrt(terms) * largest if terms > 1 else 0.0)
+    wrong = ~(np.abs(got - wanted) <= allowed)
+    assert not wrong.any(), (
+        f"{int(wrong.sum())} of {wrong.size} differ, first {got[wrong][0]!r}, wanted {wanted[wrong][0]!r}"
+    )

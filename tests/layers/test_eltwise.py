@@ -1,0 +1,141 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from helpers.direct import assert_near, every_form, random_array, rounded, run
+
+from pycaffe_like.errors import ConfigError, ShapeError
+from pycaffe_like.testing import layer_net
+
+
+def arguments(operation, coeff=(), bottoms=2, stable=True):
+    return {"operation": operation, "coeff": list(coeff) or [1.0] * bottoms, "stable_prod_grad": stable}
+
+
+def in_torch(function, arrays, diff):
+    """Values and gradients by automatic differentiation in float64."""
+    inputs = [torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in arrays]
+    y = function(*inputs)
+    y.backward(torch.tensor(diff, dtype=torch.float64))
+    return y.detach().numpy(), [each.grad.numpy() for each in inputs]
+
+
+def check_against_torch(function, args, arrays, layout, dtype, terms=1):
+    diff = random_array(*arrays[0].shape, dtype=dtype, seed=99)
+    wanted, gradients = in_torch(function, arrays, diff)
+    result = run("Eltwise", args, *arrays, top_diffs=[diff], layout=layout, dtype=dtype)
+    assert_near(result.tops[0], wanted, dtype, terms)
+    for got, gradient in zip(result.bottom_diffs, gradients):
+        assert_near(got, gradient, dtype, terms)
+
+
+def inputs(count, dtype, shape=(2, 127, 3, 5)):
+    return [random_array(*shape, dtype=dtype, seed=seed) for seed in range(count)]
+
+
+@every_form
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_sum_adds_all_bottoms(layout, dtype, count):
+    check_against_torch(
+        lambda *x: sum(x), arguments("SUM", bottoms=count), inputs(count, dtype), layout, dtype, terms=count
+    )
+
+
+@every_form
+@pytest.mark.parametrize("coeff", [(1.0, -1.0), (0.5, 2.0, 0.0)])
+def test_sum_weighs_the_bottoms(layout, dtype, coeff):
+    arrays = inputs(len(coeff), dtype)
+    args = arguments("SUM", coeff)
+    check_against_torch(
+        lambda *x: sum(c * each for c, each in zip(coeff, x)), args, arrays, layout, dtype, terms=3
+    )
+
+
+@every_form
+@pytest.mark.parametrize("stable", [True, False])
+@pytest.mark.parametrize("count", [2, 4])
+def test_prod_multiplies_all_bottoms(layout, dtype, count, stable):
+    arrays = [np.sign(x) * (np.abs(x) + 0.5) for x in inputs(count, dtype)]
+    arrays = [rounded(x, dtype) for x in arrays]
+    args = arguments("PROD", bottoms=count, stable=stable)
+    check_against_torch(lambda *x: torch.stack(x).prod(0), args, arrays, layout, dtype)
+
+
+@every_form
+@pytest.mark.parametrize("count", [2, 3])
+def test_max_takes_the_largest(layout, dtype, count):
+    draw = np.random.default_rng(5).integers  # whole numbers bfloat16 can hold, never equal in two bottoms
+    arrays = [(count * draw(-40, 40, (2, 127, 3, 5)) + k).astype(np.float32) for k in range(count)]
+    args = arguments("MAX", bottoms=count)
+    check_against_torch(lambda *x: torch.stack(x).amax(0), args, arrays, layout, dtype)
+
+
+def test_max_gives_ties_to_bottom_1_and_needs_more_from_later_bottoms():
+    x = np.array([1.0, 2.0, 3.0, 1.0], np.float32)
+    y = np.array([1.0, 1.0, 3.0, 1.0], np.float32)
+    z = np.array([1.0, 2.0, 4.0, 0.0], np.float32)
+    result = run("Eltwise", arguments("MAX", bottoms=3), x, y, z, top_diffs=[np.ones(4, np.float32)])
+    assert np.array_equal(result.tops[0], [1, 2, 4, 1])
+    assert np.array_equal(result.bottom_diffs, [[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]])
+
+
+def test_stable_gradient_of_prod_is_exact_at_zero():
+    x, y = np.array([0.0, 2.0], np.float32), np.array([3.0, 0.0], np.float32)
+    stable = run("Eltwise", arguments("PROD"), x, y, top_diffs=[np.ones(2, np.float32)])
+    assert np.array_equal(stable.bottom_diffs, [[3, 0], [0, 2]])
+    quick = run("Eltwise", arguments("PROD", stable=False), x, y, top_diffs=[np.ones(2, np.float32)])
+    assert np.isnan(quick.bottom_diffs[0][0])
+    assert np.isnan(quick.bottom_diffs[1][1])
+
+
+def test_infinity_and_nan_pass_through_a_sum():
+    x, y = np.array([np.inf, np.inf, np.nan], np.float32), np.array([1.0, -np.inf, 1.0], np.float32)
+    top = run("Eltwise", arguments("SUM"), x, y).tops[0]
+    assert top[0] == np.inf
+    assert np.isnan(top[1:]).all()
+
+
+@pytest.mark.parametrize("operation", ["SUM", "PROD", "MAX"])
+def test_only_wanted_gradients_are_written(operation):
+    x, y = random_array(3, 4), random_array(3, 4, seed=1)
+    diff = random_array(3, 4, seed=2)
+    both = run("Eltwise", arguments(operation), x, y, top_diffs=[diff])
+    one = run("Eltwise", arguments(operation), x, y, top_diffs=[diff], propagate_down=[False, True])
+    assert one.bottom_diffs[0] is None
+    assert np.array_equal(one.bottom_diffs[1], both.bottom_diffs[1])
+
+
+@pytest.mark.parametrize("operation", ["SUM", "PROD", "MAX"])
+@pytest.mark.parametrize("count", [0, 1, 16_385, 70_001])
+def test_any_number_of_elements_is_covered(operation, count):
+    x, y = random_array(count), random_array(count, seed=1)
+    numpy = {"SUM": np.add, "PROD": np.multiply, "MAX": np.maximum}[operation]
+    assert_near(run("Eltwise", arguments(operation), x, y).tops[0], numpy(x, y))
+
+
+@pytest.mark.parametrize(
+    ("param", "problem"),
+    [
+        ("operation: PROD coeff: 1 coeff: 2", "cannot be used with operation PROD"),
+        ("coeff: 1", "once for each of 2 bottoms, got 1"),
+        ("coeff: 1 coeff: 2 coeff: 3", "once for each of 2 bottoms, got 3"),
+    ],
+)
+def test_bad_coefficients_are_rejected(param, problem):
+    with pytest.raises(ConfigError, match=problem) as error:
+        layer_net(f'type: "Eltwise"\neltwise_param {{ {param} }}', [1.0], [2.0])
+    assert (error.value.layer, error.value.line) == ("layer", 5)
+
+
+def test_coefficients_of_max_are_ignored_with_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, logger="caffe"):
+        net = layer_net('type: "Eltwise" eltwise_param { operation: MAX coeff: 5 coeff: 1 }', [1.0], [2.0])
+    assert "coeff has no effect" in caplog.text
+    assert net.forward()["t0"] == [2.0]
+
+
+def test_bottoms_of_two_shapes_are_rejected():
+    with pytest.raises(ShapeError, match=r"bottom 0 has \(2, 1\), bottom 1 has \(1, 2\)") as error:
+        layer_net('type: "Eltwise"', [[1.0], [2.0]], [[1.0, 2.0]])
+    assert error.value.layer == "layer"

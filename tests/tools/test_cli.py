@@ -1,0 +1,227 @@
+"""The `caffe` command: its texts, exit statuses and numbers, compared with logs of Caffe."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+
+from pycaffe_like import schema
+from pycaffe_like.net import TEST, Net
+from pycaffe_like.tools import main as caffe
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LENET = "files/lenet"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a command line in a folder that has Caffe's files; returns status, standard output and error."""
+    (tmp_path / "files").symlink_to(GOLDEN / "files")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GLOG_minloglevel", raising=False)
+
+    def run(*argv):
+        capsys.readouterr()
+        status = caffe.main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def messages(text, *sources):
+    """Messages of log lines that come from these source files; training is timed, so times are taken out."""
+    found = re.findall(r"^[IWE]\d+ [\d:.]+ +\d+ (\S+):\d+\] (.*)$", text, re.MULTILINE)
+    return [
+        re.sub(r" \(\S+ iter/s, \S+ iters\)", "", message) for source, message in found if source in sources
+    ]
+
+
+def check_messages(got, want):
+    """Equal texts, and numbers that agree to 4 digits."""
+    assert [NUMBER.sub("#", line) for line in got] == [NUMBER.sub("#", line) for line in want]
+    for mine, line in zip(got, want, strict=True):
+        numbers = [[float(text) for text in NUMBER.findall(one)] for one in (mine, line)]
+        np.testing.assert_allclose(*numbers, rtol=1e-4, atol=1e-5, err_msg=line)
+
+
+def test_train_prints_what_caffe_prints(run):
+    status, _, err = run(
+        "train",
+        "-solver",
+        f"{LENET}/finetune_solver.prototxt",
+        "-weights",
+        f"{LENET}/lenet_iter_200.caffemodel",
+    )
+    assert status == 0
+    golden = (GOLDEN / "files/logs/finetune_reproducible.log").read_text()
+    want = messages(golden, "caffe.cpp", "solver.cpp", "sgd_solver.cpp")
+    got = messages(err, "common.py", "train_net.py", "solver.py", "solver_nets.py", "solver_display.py")
+    check_messages(got, want)
+
+
+def test_test_prints_what_caffe_prints(run):
+    status, _, err = run(
+        "test", "-model", f"{LENET}/finetune_net.prototxt", "-weights", f"{LENET}/lenet_iter_200.caffemodel",
+        "-iterations", 10,
+    )  # fmt: skip
+    assert status == 0
+    golden = (GOLDEN / "files/logs/test_reproducible.log").read_text()
+    check_messages(messages(err, "common.py", "eval_net.py"), messages(golden, "caffe.cpp"))
+
+
+def test_time_prints_one_pair_of_lines_a_step_and_averages(run):
+    status, _, err = run("time", "--model", f"{LENET}/deploy.prototxt", "--iterations=3", "-phase", "TEST")
+    assert status == 0
+    lines = messages(err, "time_net.py")
+    begin = lines.index("Average time per layer: ")
+    assert lines[:2] == ["Performing Forward", "Initial loss: 0"]
+    assert sum("forward-backward time:" in line for line in lines) == 3
+    layers = [line for line in lines[begin + 1 :] if "\t" in line]
+    assert len(layers) % 2 == 0
+    assert re.fullmatch(r" {8}c1\tforward: \S+ ms\.|.{10,}\tforward: \S+ ms\.", layers[0])
+    names = [
+        "Average Forward pass: ",
+        "Average Backward pass: ",
+        "Average Forward-Backward: ",
+        "Total Time: ",
+    ]
+    values = {name: float(line.split(name)[1].split()[0]) for name in names for line in lines if name in line}
+    assert list(values) == names
+    assert all(value > 0 for value in values.values())
+    assert values["Total Time: "] == pytest.approx(3 * values["Average Forward-Backward: "], rel=1e-4)
+    assert lines[-1] == "*** Benchmark ends ***"
+
+
+def test_classify_shows_the_five_best_classes(run, tmp_path):
+    with lmdb.open(str(GOLDEN / "files/fmnist_lmdb"), readonly=True, lock=False) as database:
+        value = bytes(database.begin().get(next(iter(database.begin().cursor()))[0]))
+    image = np.frombuffer(schema.Datum.FromString(value).data, np.uint8).reshape(28, 28)
+    cv2.imwrite(str(tmp_path / "one.png"), image)
+    (tmp_path / "labels.txt").write_text("\n".join(f"class {index}" for index in range(10)))
+    weights = f"{LENET}/lenet_iter_200.caffemodel"
+    status, out, _ = run(
+        "classify", "-model", f"{LENET}/deploy.prototxt", "-weights", weights, "-scale", 0.00390625,
+        "-labels", "labels.txt", "one.png",
+    )  # fmt: skip
+    assert status == 0
+    net = Net(f"{LENET}/deploy.prototxt", TEST, weights=weights)
+    net.blobs["data"].data[...] = image * np.float32(0.00390625)
+    prob = net.forward()["prob"][0]
+    best = np.argsort(-prob)[:5]
+    want = [f'{prob[index]:.4f} - "class {index}"' for index in best]
+    assert out.splitlines() == ["---------- Prediction for one.png ----------", *want]
+
+
+def test_summary_counts_operations_and_bytes(run):
+    status, out, _ = run("summary", "-model", f"{LENET}/deploy.prototxt")
+    assert status == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    # 16 images of 20 maps of 24 x 24 outputs, each 25 multiply-adds and a bias
+    assert rows["c1"] == ["Convolution", "16x20x24x24", "520", f"{16 * 20 * 24 * 24 * 51:,}"]
+    assert rows["f1"] == ["InnerProduct", "16x500", "400,500", f"{16 * 500 * 1601:,}"]
+    assert rows["params"] == [f"{4 * 431080:,}"]
+    assert "history" not in rows
+
+
+@pytest.mark.parametrize(("kind", "sets"), [("SGD", 1), ("Adam", 2)])
+def test_summary_counts_the_history_of_a_solver(run, tmp_path, kind, sets):
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "{LENET}/deploy.prototxt" type: "{kind}"')
+    _, out, _ = run("summary", "-solver", solver)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert rows["history"] == [f"{4 * 431080 * sets:,}"]
+
+
+def test_flag_order_and_spellings_of_gflags(run):
+    solver = f"{LENET}/deploy.prototxt"
+    assert run("--model", solver, "time", "--iterations", 1, "--phase=TEST")[0] == 0
+
+
+def test_usage_without_a_command_and_version(run):
+    status, out, _ = run()
+    assert status == 0
+    assert "usage: caffe <command>" in out
+    assert all(command in out for command in ("train", "test", "time", "device_query", "convert_imageset"))
+    status, out, _ = run("-version")
+    assert status == 0
+    assert out.startswith("caffe version 1.0.0\n")
+    assert run("train", "extra_word") == (0, run("train", "-help")[1], "")
+
+
+def test_device_query_says_that_there_is_only_a_cpu(run):
+    status, _, err = run("device_query")
+    assert status == 0
+    assert "This build runs on the CPU only." in err
+
+
+ERRORS = {
+    ("trian",): "unknown command 'trian'\n  did you mean train",
+    ("train",): "flag -solver is missing",
+    ("train", "-solver", "no.prototxt"): "no.prototxt: no such file",
+    ("train", "-solvr", "x"): "unknown flag -solvr\n  did you mean solver",
+    ("train", "-solver", "x", "-snapshot", "a", "-weights", "b"): "-snapshot and -weights exclude each other",
+    ("train", "-solver", "x", "-sigint_effect", "die"): "-sigint_effect: unknown effect 'die'",
+    ("train", "-solver", f"{LENET}/finetune_solver.prototxt", "-gpu", "all"): "-gpu all: this build",
+    ("train", "-solver", f"{LENET}/finetune_solver.prototxt", "-weights", "no.caffemodel"): "no.caffemodel",
+    ("train", "-solver", f"{LENET}/finetune_net.prototxt"): "finetune_net.prototxt:1:1: unknown field name",
+    ("test", "-model", f"{LENET}/deploy.prototxt"): "flag -weights is missing",
+    ("time", "-model", f"{LENET}/deploy.prototxt", "-iterations", "0"): "-iterations must be >= 1, got 0",
+    (
+        "time",
+        "-model",
+        f"{LENET}/deploy.prototxt",
+        "-phase",
+        "test",
+    ): "-phase must be TRAIN or TEST, got 'test'",
+    (
+        "time",
+        "-model",
+        f"{LENET}/deploy.prototxt",
+        "-precision",
+        "half",
+    ): "-precision must be float32 or bfloat16",
+    ("device_query", "-gpu", "0"): "-gpu 0: this build",
+    ("classify", "-model", "a", "-weights", "b", "-gpu", "0", "i.png"): "-gpu 0: this build",
+}
+
+
+@pytest.mark.parametrize("argv", ERRORS, ids=" ".join)
+def test_error_is_one_message_and_status_1(run, argv):
+    status, out, err = run(*argv)
+    assert status == 1
+    assert out == ""
+    assert ERRORS[argv] in err
+    assert "Traceback" not in err
+    assert err.count("\ncaffe: ") + err.startswith("caffe: ") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\nbroken"])
+def test_file_that_is_no_image_is_named(run, tmp_path, content):
+    (tmp_path / "bad.png").write_bytes(content)
+    weights = f"{LENET}/lenet_iter_200.caffemodel"
+    status, _, err = run("classify", "-model", f"{LENET}/deploy.prototxt", "-weights", weights, "bad.png")
+    assert status == 1
+    assert "'bad.png' is not an image, or is damaged" in err
+
+
+def test_solver_mode_gpu_in_the_file_is_warned_of(run, tmp_path):
+    text = (GOLDEN / LENET / "finetune_solver.prototxt").read_text()
+    text = text.replace("solver_mode: CPU", "solver_mode: GPU").replace("max_iter: 10", "max_iter: 0")
+    (tmp_path / "solver.prototxt").write_text(re.sub(r"test_i\w+: \d+", "", text))
+    status, _, err = run("train", "-solver", "solver.prototxt")
+    assert status == 0
+    assert "sets solver_mode: GPU; this build trains on the CPU" in err
+
+
+def test_command_is_installed_as_a_module():
+    command = [sys.executable, "-m", "pycaffe_like.tools.main", "-version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(
+        "caffe version"
+    )
