@@ -52,7 +52,7 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu", fi
     for layer in insert_splits(layers):
         with errors_of_layer(layer):
             builder.add(layer)
-    share_params(builder.params, builder.definitions)
+    share_params(builder.nodes)
     mark_backward(builder.nodes, force=message.force_backward)
     outputs = sorted(builder.available, key=lambda name: name.encode())
     for name in outputs:
@@ -70,7 +70,6 @@ class _Builder:
         self.nodes: list[Node] = []
         self.params: list[Param] = []
         self.inputs: list[str] = []
-        self.definitions: dict[str, LayerDefinition] = {}
         self.current: dict[str, Value] = {}  # last version of every blob made so far
         self.available: dict[str, None] = {}  # blobs nobody has read yet, in order
 
@@ -93,7 +92,6 @@ class _Builder:
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
-        self.definitions[layer.name] = layer
         self.nodes.append(node)
         self.params += node.params
         log.info("Setting up %s", layer.name)

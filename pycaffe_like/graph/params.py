@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 
 from ..definition import LayerDefinition
-from .nodes import Param
+from .nodes import Node, Param
 
 log = logging.getLogger("caffe")
 
 
-def share_params(params: list[Param], definitions: dict[str, LayerDefinition]) -> None:
+def share_params(nodes: list[Node]) -> None:
     """Let every later param of a name use the data and diff of the first.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        In running order.
 
     Raises
     ------
@@ -20,13 +25,14 @@ def share_params(params: list[Param], definitions: dict[str, LayerDefinition]) -
     """
     owners: dict[str, Param] = {}
     explicit: dict[tuple[str, str], float] = {}
-    for param in params:
-        if not param.name:
-            continue
-        owner = owners.setdefault(param.name, param)
-        _merge_multipliers(param, owner, definitions[param.layer], explicit)
-        if owner is not param:
-            _share(param, owner, definitions[param.layer])
+    for node in nodes:
+        for param in node.params:
+            if not param.name:
+                continue
+            owner = owners.setdefault(param.name, param)
+            _merge_multipliers(param, owner, node.definition, explicit)
+            if owner is not param:
+                _share(param, owner, node.definition)
 
 
 def _share(param: Param, owner: Param, layer: LayerDefinition) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.golden import GOLDEN, assert_close, layer_cases
+from helpers.golden import assert_close, layer_cases, make_working_folder
 
 import caffe
 from pycaffe_like.testing import net_from_text
@@ -14,6 +14,13 @@ def reason_to_skip(case):
     if "quirk" in case.meta:
         return f"differs from Caffe on purpose: {case.meta['quirk']}"
     return next((reason for text, reason in NOT_SUPPORTED.items() if text in case.prototxt), None)
+
+
+@pytest.fixture(scope="module")
+def working_folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("golden")
+    make_working_folder(path)
+    return path
 
 
 class Replay:
@@ -78,10 +85,10 @@ class Replay:
 
 
 @pytest.mark.parametrize("case", layer_cases(), ids=str)
-def test_layer_repeats_what_caffe_computed(case, monkeypatch):
+def test_layer_repeats_what_caffe_computed(case, working_folder, monkeypatch):
     if reason := reason_to_skip(case):
         pytest.skip(reason)
-    monkeypatch.chdir(GOLDEN)
+    monkeypatch.chdir(working_folder)
     replay = Replay(case)
     replay.run()
     assert replay.compared or case.type == "Silence", "the recording holds nothing to compare"

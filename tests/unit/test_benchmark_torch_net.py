@@ -1,4 +1,4 @@
-"""The PyTorch nets that benchmarks compare with must compute what ours do, or the comparison means nothing."""
+"""The PyTorch nets that benchmarks compare with must compute what ours do, or the numbers mean nothing."""
 
 from pathlib import Path
 
@@ -21,7 +21,8 @@ layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
 layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "conv1" }
 layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { bias_term: true } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
-layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+  pooling_param { kernel_size: 3 stride: 2 } }
 layer { name: "norm" type: "LRN" bottom: "pool1" top: "norm" lrn_param { local_size: 3 alpha: 0.5 } }
 layer { name: "conv2" type: "Convolution" bottom: "norm" top: "conv2"
   convolution_param { num_output: 8 kernel_size: 3 pad: 1 group: 2 weight_filler { type: "msra" } } }
