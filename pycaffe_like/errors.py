@@ -23,7 +23,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class _Located:
+class _Located(Exception):
     """Shared by all errors: keeps the parts, words them once.
 
     Attributes

@@ -324,7 +324,10 @@ class Net:
         batch = self.blobs[next(iter(inputs))].shape[0]
         for begin in range(0, total, batch):
             used = min(batch, total - begin)
-            padded = {name: _padded(np.asarray(value)[begin : begin + used], batch) for name, value in inputs.items()}
+            rows = slice(begin, begin + used)
+            padded: dict[str, Any] = {
+                name: _padded(np.asarray(value)[rows], batch) for name, value in inputs.items()
+            }
             out = self.forward(blobs=blobs, **padded)
             for name in names:
                 parts[name].append(out[name][:used].copy())

@@ -66,4 +66,4 @@ def run_layer(layer: str, *bottoms: npt.ArrayLike, tops: int = 1, phase: int = T
     net = layer_net(layer, *bottoms, tops=tops, phase=phase, backward=False)
     net.forward()
     values: list[Any] = [net.blobs[f"t{index}"].data.tolist() for index in range(tops)]
-    return values[0] if tops == 1 else values  # type: ignore[no-any-return]
+    return values[0] if tops == 1 else values

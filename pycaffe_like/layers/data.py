@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from .. import _core as core
 from ..data.lmdb_database import check_backend, open_database
@@ -137,7 +137,7 @@ class DataLayer(core.Layer):
         """Stop the background threads."""
         self._loader.close()
 
-    def top_shapes(self, bottoms: list[list[int]]) -> list[list[int]]:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[list[int]]:
         """See `core.Layer.top_shapes`."""
         shape = list(self._loader.shape)
         return [shape, shape[:1]] if self._with_label else [shape]
@@ -146,7 +146,7 @@ class DataLayer(core.Layer):
         """Put the next batch into the tops."""
         batch = self._loader.next()
         top[0].alias_data(batch.data)
-        if self._with_label:
+        if batch.label is not None:
             top[1].alias_data(batch.label)
 
     def backward(self, top: list[core.Blob], propagate_down: list[bool], bottom: list[core.Blob]) -> None:
