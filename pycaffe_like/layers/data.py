@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Literal, cast
@@ -141,6 +142,10 @@ class DataLayer(core.Layer):
         """See `core.Layer.top_shapes`."""
         shape = list(self._loader.shape)
         return [shape, shape[:1]] if self._with_label else [shape]
+
+    def private_bytes(self, training: bool) -> int:
+        """Size of the batches made ahead; the one in use counts as the tops'."""
+        return int(self._param.prefetch) * 4 * (math.prod(self._loader.shape) + self._loader.shape[0])
 
     def forward(self, bottom: list[core.Blob], top: list[core.Blob]) -> None:
         """Put the next batch into the tops."""
