@@ -1,6 +1,5 @@
 """Batches equal, bit for bit, those recorded from Caffe's Data layer."""
 
-
 import numpy as np
 import pytest
 from data_records import GOLDEN

@@ -16,8 +16,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 
 HEAD = """# Layers
 
-Made from the docstrings in `pycaffe_like/layers` by `python tests/helpers/make_layer_page.py`; edit those, not this
-page. `python -c "from pycaffe_like.layers.pooling import Pooling as p; help(p)"` shows the same text.
+Made from the docstrings in `pycaffe_like/layers` by `python tests/helpers/make_layer_page.py`; edit those,
+not this page. `python -c "from pycaffe_like.layers.pooling import Pooling as p; help(p)"` shows the same
+text.
 
 """
 

@@ -112,7 +112,7 @@ def test_a_gradient_is_rejected():
     """
     net = net_from_text(text, 0)
     net.forward()
-    with pytest.raises(ConfigError, match="layer 'share' .*: Accuracy has no gradient"):
+    with pytest.raises(ConfigError, match=r"layer 'share' .*: Accuracy has no gradient"):
         net.backward()
 
 

@@ -233,5 +233,5 @@ def test_a_gradient_of_the_labels_is_rejected():
     """
     net = net_from_text(text)
     net.forward()
-    with pytest.raises(ConfigError, match="layer 'loss' .*: labels have no gradient"):
+    with pytest.raises(ConfigError, match=r"layer 'loss' .*: labels have no gradient"):
         net.backward()
