@@ -29,8 +29,8 @@ PYBIND11_MODULE(CAFFE_MODULE, m) {
   translate_errors();
   caffe::bind_blob(m);
   caffe::bind_data(m);
-  caffe::bind_executor(m);
   caffe::bind_layer(m);
+  caffe::bind_executor(m);  // after Layer, which its signatures name
   caffe::bind_lmdb(m);
   caffe::bind_solver(m);
   m.def("thread_count", &caffe::max_threads, "Number of OpenMP threads layers run on.");

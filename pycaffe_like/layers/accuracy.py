@@ -44,13 +44,8 @@ class Accuracy(LayerType):
 
     References
     ----------
-    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015, section 4.1
-    (`top_k`).
-
-    References
-    ----------
-    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015 (top-k accuracy). Tie rule as
-    in Caffe.
+    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015 (top-k accuracy). Tie
+    rule as in Caffe.
 
     Examples
     --------

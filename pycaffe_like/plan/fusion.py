@@ -3,8 +3,8 @@
 Two patterns, both only along in-place chains, so that every blob a user can name keeps its value:
 
 - Convolution or InnerProduct, then ReLU: the matrix kernel clips its own result.
-- BatchNorm, then Scale with bias, then ReLU (either may be missing): one step, which reads its input twice instead of
-  four times.
+- BatchNorm, then Scale with bias, then ReLU (either may be missing): one step, which reads its input twice
+  instead of four times.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _in_place_reader(node: Node, readers: dict[Value, Node]) -> Node | None:
         return None
     if [top.memory_of for top in reader.tops] != node.tops:
         return None
-    same_backward = reader.need_backward == node.need_backward and reader.propagate_down == [node.need_backward]
+    same_backward = reader.need_backward == node.need_backward and reader.propagate_down == [
+        node.need_backward
+    ]
     return reader if same_backward and not any(reader.loss_weights) else None
 
 
