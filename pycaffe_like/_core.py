@@ -32,7 +32,8 @@ def _load() -> object:
             continue  # this build leaves that instruction set out
     if not _NEEDED["avx2"] <= flags:
         raise DeviceError(
-            "this processor lacks the AVX2 instruction set", hint="pycaffe-like needs an x86-64 processor with AVX2 and FMA"
+            "this processor lacks the AVX2 instruction set",
+            hint="pycaffe-like needs an x86-64 processor with AVX2 and FMA",
         )
     raise DeviceError("the C++ core is not built for this processor", hint="build it with: pip install .")
 

@@ -13,7 +13,9 @@ _Error = TypeVar("_Error", bound=ConfigError | DataError)
 class PositionSource(Protocol):
     """Finds the place of a field of a layer; `upgrade.NetDocument` is one."""
 
-    def layer_position(self, index: int, *path: str | int) -> Position | None: ...
+    def layer_position(self, index: int, *path: str | int) -> Position | None:
+        """Place of a field of layer `index`."""
+        ...
 
 
 @dataclass

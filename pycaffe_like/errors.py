@@ -23,7 +23,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class _Located:
+class _Located(Exception):
     """Shared by all errors: keeps the parts, words them once.
 
     Attributes
@@ -110,6 +110,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 class DivergedError(_Located, ArithmeticError):
     """Training produced NaN or infinity.
 
-    Cause: a learning rate that is too high, or bad values in the data. Cure: resume from the last snapshot with a
-    smaller base_lr or with clip_gradients; if the message names a data layer, look at the data.
+    Cause: a learning rate that is too high, or bad values in the data. Cure: resume from the last snapshot
+    with a smaller base_lr or with clip_gradients; if the message names a data layer, look at the data.
     """

@@ -1,7 +1,7 @@
-"""What a layer type is to the graph builder: arity, traits, parameter rules, and how prototxt becomes arguments.
+"""What a layer type is to the graph builder: arity, traits, parameter rules, arguments.
 
-Each module of `pycaffe_like.layers` holds one subclass of `LayerType`; the folder is walked, there is no list. The
-C++ layer of the same type name does the computing.
+Each module of `pycaffe_like.layers` holds one subclass of `LayerType`; the folder is walked, there is no
+list. The C++ layer of the same type name does the computing.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class LayerType:
     loss : bool
         The first top gets loss weight 1 when none is given, and tops that are left out are made anonymously.
     layout : {"any", "channels_last", "plain"}
-        What it wants of its bottoms: "any" takes what comes and passes it on, "channels_last" computes 4-D and
-        5-D blobs channels-last, "plain" needs C-contiguous ones.
+        What it wants of its bottoms: "any" takes what comes and passes it on, "channels_last" computes 4-D
+        and 5-D blobs channels-last, "plain" needs C-contiguous ones.
     plain_bottoms : tuple of int
         Bottoms that must be plain whatever `layout` says (labels).
     precision : {"any", "matrix", "float32"}
@@ -194,7 +194,9 @@ class LayerType:
             if not count.accepts(len(names)) and not missing_is_automatic:
                 raise layer.error(f"{cls.type} takes {count} {field} blob(s), got {len(names)}", field)
         if cls.same_count and len(layer.bottoms) != len(layer.tops):
-            problem = f"{cls.type} takes as many tops as bottoms, got {len(layer.tops)} and {len(layer.bottoms)}"
+            problem = (
+                f"{cls.type} takes as many tops as bottoms, got {len(layer.tops)} and {len(layer.bottoms)}"
+            )
             raise layer.error(problem, "top")
 
 

@@ -56,7 +56,8 @@ class Net:
     device : {"cpu"}
         Where the layers run.
     fill : bool
-        Give learned blobs their initial values; False leaves them unallocated, to look at shapes and sizes only.
+        Give learned blobs their initial values; False leaves them unallocated, to look at shapes and sizes
+        only.
 
     Raises
     ------
@@ -94,7 +95,13 @@ class Net:
 
     @classmethod
     def from_document(
-        cls, document: Any, state: Any, *, seed: int | None = None, precision: str = "float32", device: str = "cpu"
+        cls,
+        document: Any,
+        state: Any,
+        *,
+        seed: int | None = None,
+        precision: str = "float32",
+        device: str = "cpu",
     ) -> Net:
         """Build from a parsed net and a complete NetState, as solvers do."""
         net = cls.__new__(cls)
@@ -125,7 +132,7 @@ class Net:
         )
 
     def reseed(self, seed: int) -> None:
-        """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs keep their values."""
+        """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs stay."""
         self.seed = seed
         self.plan.executor.seed = seed
         for node in self.plan.graph.nodes:
@@ -166,7 +173,8 @@ class Net:
     def layers(self) -> list[Any]:
         """One entry a layer, in order; layers written in Python stand for themselves."""
         return [
-            LayerView(node.definition.type, [param.blob for param in node.params]) for node in self.graph.nodes
+            LayerView(node.definition.type, [param.blob for param in node.params])
+            for node in self.graph.nodes
         ]
 
     @property
@@ -185,7 +193,7 @@ class Net:
     @property
     def top_names(self) -> OrderedDict[str, list[str]]:
         """Names of each layer's tops."""
-        return OrderedDict((node.name, node.definition.tops) for node in self.graph.nodes)
+        return OrderedDict((node.name, [top.name for top in node.tops]) for node in self.graph.nodes)
 
     @property
     def bottom_names(self) -> OrderedDict[str, list[str]]:
@@ -205,7 +213,11 @@ class Net:
     # Running
 
     def forward(
-        self, blobs: Iterable[str] | None = None, start: str | None = None, end: str | None = None, **inputs: Any
+        self,
+        blobs: Iterable[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **inputs: Any,
     ) -> dict[str, Array]:
         """Run forward.
 
@@ -232,9 +244,13 @@ class Net:
         return {name: self.blobs[name].data for name in [*names, *(blobs or [])]}
 
     def backward(
-        self, diffs: Iterable[str] | None = None, start: str | None = None, end: str | None = None, **top_diffs: Any
+        self,
+        diffs: Iterable[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **top_diffs: Any,
     ) -> dict[str, Array]:
-        """Run backward, from layer `start` (default the last) down to `end` (default the first), both included.
+        """Run backward, from layer `start` (default: the last) down to and with `end` (the first).
 
         Parameters
         ----------
@@ -313,7 +329,9 @@ class Net:
         for name, value in values.items():
             blob = self.blobs[name]
             if np.shape(value)[:1] != tuple(blob.shape[:1]):
-                raise Exception(f"blob {name!r} has shape {tuple(blob.shape)}, the value has {np.shape(value)}")
+                raise Exception(
+                    f"blob {name!r} has shape {tuple(blob.shape)}, the value has {np.shape(value)}"
+                )
             array_of(blob)[...] = value
 
     def forward_all(self, blobs: Iterable[str] | None = None, **inputs: Any) -> dict[str, Array]:
@@ -324,7 +342,10 @@ class Net:
         batch = self.blobs[next(iter(inputs))].shape[0]
         for begin in range(0, total, batch):
             used = min(batch, total - begin)
-            padded = {name: _padded(np.asarray(value)[begin : begin + used], batch) for name, value in inputs.items()}
+            rows = slice(begin, begin + used)
+            padded: dict[str, Any] = {
+                name: _padded(np.asarray(value)[rows], batch) for name, value in inputs.items()
+            }
             out = self.forward(blobs=blobs, **padded)
             for name in names:
                 parts[name].append(out[name][:used].copy())

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import bisect
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from google.protobuf import text_format
@@ -505,7 +505,7 @@ def parse(text: str | bytes, message_class: Any, file: str = "<string>") -> Docu
     return document
 
 
-def read(path: str | Path, message_class: Any) -> Document:
+def read(path: str | os.PathLike[str], message_class: Any) -> Document:
     """Parse a prototxt file; see `parse`.
 
     Raises
@@ -520,7 +520,7 @@ def read(path: str | Path, message_class: Any) -> Document:
     return parse(_read_bytes(path), message_class, str(path))
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         with open(path, "rb") as stream:
             return stream.read(MAX_BYTES + 1)

@@ -20,7 +20,8 @@ def set_random_seed(seed: int) -> None:
         Not negative.
     """
     _state.seeds = (
-        int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]) for number in itertools.count()
+        int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+        for number in itertools.count()
     )
 
 

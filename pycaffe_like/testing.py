@@ -25,7 +25,12 @@ def net_from_text(text: str, phase: int = TEST, **options: Any) -> Net:
 
 
 def layer_net(
-    layer: str, *bottoms: npt.ArrayLike, tops: int = 1, phase: int = TEST, backward: bool = True, **options: Any
+    layer: str,
+    *bottoms: npt.ArrayLike,
+    tops: int = 1,
+    phase: int = TEST,
+    backward: bool = True,
+    **options: Any,
 ) -> Net:
     """Build a net of Input layers and one layer, and fill its inputs.
 
@@ -45,7 +50,9 @@ def layer_net(
     lines = ["force_backward: true"] if backward else []
     for index, array in enumerate(arrays):
         dims = " ".join(f"dim: {dim}" for dim in array.shape)
-        lines.append(f'layer {{ name: "b{index}" type: "Input" top: "b{index}" input_param {{ shape {{ {dims} }} }} }}')
+        lines.append(
+            f'layer {{ name: "b{index}" type: "Input" top: "b{index}" input_param {{ shape {{ {dims} }} }} }}'
+        )
     names = "".join(f'bottom: "b{index}" ' for index in range(len(arrays)))
     names += "".join(f'top: "t{index}" ' for index in range(tops))
     lines.append(f'layer {{ name: "layer" {names} {layer} }}')
@@ -66,4 +73,4 @@ def run_layer(layer: str, *bottoms: npt.ArrayLike, tops: int = 1, phase: int = T
     net = layer_net(layer, *bottoms, tops=tops, phase=phase, backward=False)
     net.forward()
     values: list[Any] = [net.blobs[f"t{index}"].data.tolist() for index in range(tops)]
-    return values[0] if tops == 1 else values  # type: ignore[no-any-return]
+    return values[0] if tops == 1 else values

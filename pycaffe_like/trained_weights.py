@@ -20,8 +20,8 @@ log = logging.getLogger("caffe")
 def load(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Copy weights from a binary caffemodel of any age into the layers of the same name.
 
-    Layers of the file that the net does not have are skipped; layers of the net that the file does not have keep
-    their values.
+    Layers of the file that the net does not have are skipped; layers of the net that the file does not have
+    keep their values.
 
     Raises
     ------
@@ -44,7 +44,8 @@ def load(graph: Graph, path: str | os.PathLike[str]) -> None:
             if not shapes_match(blob, shape):
                 raise target.definition.located(
                     ShapeError(
-                        f"blob {param.index} has shape {tuple(shape)}, in '{os.fspath(path)}' it has {tuple(blob.shape)}",
+                        f"blob {param.index} has shape {tuple(shape)}, "
+                        f"in '{os.fspath(path)}' it has {tuple(blob.shape)}",
                         hint="rename the layer to train it from scratch",
                     )
                 )
@@ -83,7 +84,11 @@ def _layers(graph: Graph, diffs: bool) -> Iterator[tuple[Any, list[Any], list[An
         message.CopyFrom(node.definition.message)
         del message.blobs[:]
         blobs = [np.ascontiguousarray(param.blob.data) for param in node.params]
-        yield message, blobs, [np.ascontiguousarray(param.blob.diff) for param in node.params] if diffs else None
+        yield (
+            message,
+            blobs,
+            [np.ascontiguousarray(param.blob.diff) for param in node.params] if diffs else None,
+        )
 
 
 def share(graph: Graph, other: Graph) -> None:

@@ -7,9 +7,9 @@ Input layer, rates of BatchNorm. Positions follow every field that moves.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import prototext, schema
@@ -125,7 +125,7 @@ class NetDocument:
         return self.source.position(self.positions.find(("layer", index, *path), nearest=True))
 
 
-def read_net(path: str | Path) -> NetDocument:
+def read_net(path: str | os.PathLike[str]) -> NetDocument:
     """Read a net from a prototxt of any age.
 
     Raises
@@ -166,7 +166,7 @@ def embedded_net(solver: Document, name: str, index: int = 0) -> NetDocument:
     return _upgraded(Document(net.message, solver.source, net.positions))
 
 
-def read_solver(path: str | Path) -> Document:
+def read_solver(path: str | os.PathLike[str]) -> Document:
     """Read a solver from a prototxt, with the old field `solver_type` brought to `type`.
 
     Raises

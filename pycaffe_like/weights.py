@@ -6,10 +6,10 @@ any fork's. Files are written part by part, so that no second copy of the weight
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy.typing as npt
@@ -65,7 +65,7 @@ class LayerWeights:
 # Files
 
 
-def _open(path: str | Path, hint: str) -> Wire:
+def _open(path: str | os.PathLike[str], hint: str) -> Wire:
     try:
         with open(path, "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -81,7 +81,7 @@ def _open(path: str | Path, hint: str) -> Wire:
 # Weights
 
 
-def read_weights(path: str | Path) -> list[LayerWeights]:
+def read_weights(path: str | os.PathLike[str]) -> list[LayerWeights]:
     """Read the weights of a `.caffemodel`.
 
     Parameters
@@ -154,7 +154,7 @@ LayerToWrite = tuple[Any, Sequence[npt.ArrayLike], Sequence[npt.ArrayLike] | Non
 """A `LayerParameter`, whose own blobs are not written, its blobs, and their diffs or None."""
 
 
-def write_weights(stream: BinaryIO, net_name: str, layers: Sequence[LayerToWrite]) -> Written:
+def write_weights(stream: BinaryIO, net_name: str, layers: Iterable[LayerToWrite]) -> Written:
     """Write a `.caffemodel`, byte for byte as protobuf would.
 
     Parameters
@@ -163,7 +163,7 @@ def write_weights(stream: BinaryIO, net_name: str, layers: Sequence[LayerToWrite
         Written to from front to back.
     net_name : str
         Written as the net's name.
-    layers : sequence of (LayerParameter, blobs, diffs or None)
+    layers : iterable of (LayerParameter, blobs, diffs or None)
         Blobs are arrays of their logical shape; they are stored as float32.
 
     Raises
@@ -179,7 +179,7 @@ def write_weights(stream: BinaryIO, net_name: str, layers: Sequence[LayerToWrite
     return Written(total, crc32)
 
 
-def _checked_parts(net_name: str, layers: Sequence[LayerToWrite]) -> list[Any]:
+def _checked_parts(net_name: str, layers: Iterable[LayerToWrite]) -> list[Any]:
     parts: list[Any] = [schema.NetParameter(name=net_name).SerializeToString()]
     for layer in layers:
         body = _layer_parts(*layer)
@@ -217,7 +217,7 @@ def _split(message: bytes, number: int) -> tuple[bytes, bytes]:
 # Single blobs: mean images
 
 
-def read_blobproto(path: str | Path) -> BlobArray:
+def read_blobproto(path: str | os.PathLike[str]) -> BlobArray:
     """Read a file with one blob, such as a mean image.
 
     Raises
@@ -229,7 +229,7 @@ def read_blobproto(path: str | Path) -> BlobArray:
     return read_blob(wire, 0, len(wire.data))
 
 
-def write_blobproto(path: str | Path, array: npt.ArrayLike, legacy_dims: bool = False) -> None:
+def write_blobproto(path: str | os.PathLike[str], array: npt.ArrayLike, legacy_dims: bool = False) -> None:
     """Write one blob; `legacy_dims` gives it the four-axis shape that Caffe's own tools write."""
     with open(path, "wb") as stream:
         for part in encode_blob(array, legacy=legacy_dims):
@@ -248,7 +248,7 @@ class SolverStateFile:
     history: list[Array]
 
 
-def read_solverstate(path: str | Path) -> SolverStateFile:
+def read_solverstate(path: str | os.PathLike[str]) -> SolverStateFile:
     """Read a `.solverstate`.
 
     Raises

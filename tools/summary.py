@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     if extra or flags["help"]:
         print(format_usage(SUMMARY, ARGUMENTS, FLAGS))
         return 0
+    logging.getLogger("caffe").setLevel(logging.WARNING)  # the table says it shorter than the log of set-up
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
     precision = check_precision(flags["precision"])

@@ -49,6 +49,9 @@ class PyLayer : public Layer, public py::trampoline_self_life_support {
   void reshape(const Blobs& bottom, const Blobs& top) override {
     PYBIND11_OVERRIDE(void, Layer, reshape, bottom, top);
   }
+  size_t private_bytes(bool training) const override {
+    PYBIND11_OVERRIDE(size_t, Layer, private_bytes, training);
+  }
   void forward(const Context&, const Blobs& bottom, const Blobs& top) override {
     const py::gil_scoped_acquire gil;
     const py::function method = py::get_override(static_cast<const Layer*>(this), "forward");

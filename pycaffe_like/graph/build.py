@@ -52,7 +52,7 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu", fi
     for layer in insert_splits(layers):
         with errors_of_layer(layer):
             builder.add(layer)
-    share_params(builder.params, builder.definitions)
+    share_params(builder.nodes)
     mark_backward(builder.nodes, force=message.force_backward)
     outputs = sorted(builder.available, key=lambda name: name.encode())
     for name in outputs:
@@ -70,7 +70,6 @@ class _Builder:
         self.nodes: list[Node] = []
         self.params: list[Param] = []
         self.inputs: list[str] = []
-        self.definitions: dict[str, LayerDefinition] = {}
         self.current: dict[str, Value] = {}  # last version of every blob made so far
         self.available: dict[str, None] = {}  # blobs nobody has read yet, in order
 
@@ -93,7 +92,6 @@ class _Builder:
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
-        self.definitions[layer.name] = layer
         self.nodes.append(node)
         self.params += node.params
         log.info("Setting up %s", layer.name)
@@ -119,7 +117,9 @@ class _Builder:
                     hint="give the top a name of its own",
                 )  # fmt: skip
             if not in_place and name in self.current:
-                raise layer.error(f"duplicate top: blob '{name}' is already made by another layer", "top", index)
+                raise layer.error(
+                    f"duplicate top: blob '{name}' is already made by another layer", "top", index
+                )
             log.info("%s -> %s%s", layer.name, name, " (in-place)" if in_place else "")
             value = Value(name, shapes[index], memory_of=bottoms[index] if in_place else None)
             self.current[name] = value
@@ -127,13 +127,17 @@ class _Builder:
             if layer.type == "Input":
                 self.inputs.append(name)
             tops.append(value)
-        tops += [Value("(automatic)", shape, hidden=True) for shape in shapes[len(tops) : _least(kind)]]
+        tops += [Value("(automatic)", shape) for shape in shapes[len(tops) : _least(kind)]]
         return tops
 
-    def _make_params(self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]]) -> list[Param]:
+    def _make_params(
+        self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]]
+    ) -> list[Param]:
         specs = layer.message.param
         if len(specs) > len(shapes):
-            raise layer.error(f"{len(specs)} param entries for {len(shapes)} learned blobs", "param", len(shapes))
+            raise layer.error(
+                f"{len(specs)} param entries for {len(shapes)} learned blobs", "param", len(shapes)
+            )
         given = layer.message.blobs
         if given and len(given) != len(shapes):
             raise layer.error(f"{len(given)} blobs given, the layer has {len(shapes)}", "blobs")
@@ -145,7 +149,8 @@ class _Builder:
             if not kind.learned(index):
                 if index < len(specs) and spec.lr_mult != 0:
                     raise layer.error(
-                        f"blob {index} of a {kind.type} layer is not learned, lr_mult must be 0, got {spec.lr_mult:g}",
+                        f"blob {index} of a {kind.type} layer is not learned: "
+                        f"lr_mult must be 0, got {spec.lr_mult:g}",
                         "param", index, "lr_mult",
                     )  # fmt: skip
                 param.lr_mult = 0.0
@@ -158,7 +163,7 @@ class _Builder:
 
 
 def _check_sizes(shapes: list[list[int]]) -> None:
-    """Refuse blobs of more than 2^31 - 1 elements, by making some: they take no memory until they are used."""
+    """Refuse blobs of more than 2^31 - 1 elements, by making some; they take no memory before use."""
     for shape in shapes:
         core.Blob(shape)
 
@@ -201,10 +206,12 @@ def _check_propagate_down(layer: LayerDefinition) -> None:
 
 
 def _loss_weights(layer: LayerDefinition, kind: type[LayerType], tops: int) -> list[float]:
-    """Loss weight of every top; the implicit one of a loss layer is written into its message, as Caffe saves it."""
+    """Loss weight of every top; the implicit one of a loss layer goes into its message, as Caffe saves it."""
     given = list(layer.message.loss_weight)
     if given and len(given) != tops:
-        raise layer.error(f"loss_weight needs one value for each of {tops} tops, got {len(given)}", "loss_weight")
+        raise layer.error(
+            f"loss_weight needs one value for each of {tops} tops, got {len(given)}", "loss_weight"
+        )
     if not given and kind.loss:
         given = kind.default_loss_weights(tops)
         layer.message.loss_weight.extend(given)

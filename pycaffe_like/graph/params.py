@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 
 from ..definition import LayerDefinition
-from .nodes import Param
+from .nodes import Node, Param
 
 log = logging.getLogger("caffe")
 
 
-def share_params(params: list[Param], definitions: dict[str, LayerDefinition]) -> None:
+def share_params(nodes: list[Node]) -> None:
     """Let every later param of a name use the data and diff of the first.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        In running order.
 
     Raises
     ------
@@ -20,13 +25,14 @@ def share_params(params: list[Param], definitions: dict[str, LayerDefinition]) -
     """
     owners: dict[str, Param] = {}
     explicit: dict[tuple[str, str], float] = {}
-    for param in params:
-        if not param.name:
-            continue
-        owner = owners.setdefault(param.name, param)
-        _merge_multipliers(param, owner, definitions[param.layer], explicit)
-        if owner is not param:
-            _share(param, owner, definitions[param.layer])
+    for node in nodes:
+        for param in node.params:
+            if not param.name:
+                continue
+            owner = owners.setdefault(param.name, param)
+            _merge_multipliers(param, owner, node.definition, explicit)
+            if owner is not param:
+                _share(param, owner, node.definition)
 
 
 def _share(param: Param, owner: Param, layer: LayerDefinition) -> None:
@@ -34,12 +40,14 @@ def _share(param: Param, owner: Param, layer: LayerDefinition) -> None:
     mine, theirs = list(param.blob.shape), list(owner.blob.shape)
     if (param.blob.count != owner.blob.count) if permissive else (mine != theirs):
         raise layer.error(
-            f"param '{param.name}' of shape {tuple(mine)} cannot share with layer '{owner.layer}', whose has shape "
-            f"{tuple(theirs)}",
+            f"param '{param.name}' of shape {tuple(mine)} cannot share with layer '{owner.layer}', "
+            f"whose has shape {tuple(theirs)}",
             "param", param.index,
             hint="" if permissive else "share_mode: PERMISSIVE asks for equal counts only",
         )  # fmt: skip
-    log.info("Sharing parameters '%s' owned by layer '%s', param index %d", param.name, owner.layer, owner.index)
+    log.info(
+        "Sharing parameters '%s' owned by layer '%s', param index %d", param.name, owner.layer, owner.index
+    )
     param.owner = owner
     param.blob.share_data(owner.blob)
     param.blob.share_diff(owner.blob)
@@ -56,8 +64,8 @@ def _merge_multipliers(
         value = getattr(spec, field)
         if explicit.setdefault((param.name, field), value) != value:
             raise layer.error(
-                f"shared param '{param.name}' has {field} {value:g} here and {explicit[param.name, field]:g} in a layer "
-                f"before (owner '{owner.layer}')",
+                f"shared param '{param.name}' has {field} {value:g} here and "
+                f"{explicit[param.name, field]:g} in a layer before (owner '{owner.layer}')",
                 "param", param.index, field,
             )  # fmt: skip
         setattr(owner, field, value)

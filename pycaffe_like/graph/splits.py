@@ -64,7 +64,9 @@ def _find_versions(layers: list[LayerDefinition]) -> list[list[_Version]]:
         made = []
         for index, blob in enumerate(layer.tops):
             weights = layer.message.loss_weight
-            version = _Version(blob, number, index, loss_weight=weights[index] if index < len(weights) else 0.0)
+            version = _Version(
+                blob, number, index, loss_weight=weights[index] if index < len(weights) else 0.0
+            )
             current[blob] = version
             made.append(version)
         versions.append(made)
@@ -94,8 +96,8 @@ def _split(version: _Version, layers: list[LayerDefinition]) -> LayerDefinition:
 def _move_loss_weight(producer: LayerDefinition, top: int) -> None:
     """Take the weight that the Split now carries off its producer.
 
-    Caffe clears the whole list, which makes a loss layer append its default weight again and count its loss twice;
-    here only the weight that moved goes, and the loss counts once.
+    Caffe clears the whole list, which makes a loss layer append its default weight again and count its loss
+    twice; here only the weight that moved goes, and the loss counts once.
     """
     weights = producer.message.loss_weight
     weights[top] = 0.0

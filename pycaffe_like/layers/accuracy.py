@@ -39,13 +39,13 @@ class Accuracy(LayerType):
 
     Notes
     -----
-    Ties count against the label. So does a label whose score is NaN, which Caffe counts as right. Scores may be
-    bfloat16, the tops are float32. `force_backward` leaves the layer out. Deterministic.
+    Ties count against the label. So does a label whose score is NaN, which Caffe counts as right. Scores may
+    be bfloat16, the tops are float32. `force_backward` leaves the layer out. Deterministic.
 
     References
     ----------
-    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015 (top-k accuracy). Tie rule as
-    in Caffe.
+    O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015 (top-k accuracy). Tie
+    rule as in Caffe.
 
     Examples
     --------

@@ -22,8 +22,9 @@ class BatchNorm(LayerType):
     eps : float > 0, default 1e-5
         Keeps the division finite.
     scale_bias : bool, default false
-        Learn a scale s and a shift t as well: ``y = s (x - mu) / sqrt(v + eps) + t``. An extension (NVIDIA's); the
-        usual way is a Scale layer with bias_term after this one, which a plan runs as one step with it.
+        Learn a scale s and a shift t as well: ``y = s (x - mu) / sqrt(v + eps) + t``. An extension
+        (NVIDIA's); the usual way is a Scale layer with bias_term after this one, which a plan runs as one
+        step with it.
     scale_filler, bias_filler : FillerParameter, default constant 1 and 0
         Initial s and t; giving either turns `scale_bias` on.
 
@@ -40,9 +41,9 @@ class BatchNorm(LayerType):
     Notes
     -----
     Learned blobs: sum of means (C), sum of variances (C), factor (1), all 0 at first, and s (C), t (C). The
-    statistics are the sums divided by the factor; the stored variance is unbiased, the one a batch is normalised
-    with is biased. Every forward over a batch updates them, whatever the phase. C is axis 1; a 1-D bottom has one
-    channel. In-place use is allowed and keeps a copy. Deterministic at the same thread count.
+    statistics are the sums divided by the factor; the stored variance is unbiased, the one a batch is
+    normalised with is biased. Every forward over a batch updates them, whatever the phase. C is axis 1; a 1-D
+    bottom has one channel. In-place use is allowed and keeps a copy. Deterministic at the same thread count.
 
     References
     ----------

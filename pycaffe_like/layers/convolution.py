@@ -14,8 +14,8 @@ _MAX_EXTENT = 2**15  # of kernel, stride, pad and dilation: keeps every index of
 class Convolution(LayerType):
     """Convolution (cross-correlation) with learned weights.
 
-    ``y[n, o, p] = b[o] + sum_{c, q} W[o, c, q] x[n, c, p * stride - pad + q * dilation]``, zero outside the input,
-    c over the channels of o's group.
+    ``y[n, o, p] = b[o] + sum_{c, q} W[o, c, q] x[n, c, p * stride - pad + q * dilation]``, zero outside the
+    input, c over the channels of o's group.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class Convolution(LayerType):
     Returns
     -------
     y
-        One for each bottom, of shape (N, O, out...), ``out = (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1``
-        rounded down.
+        One for each bottom, of shape (N, O, out...), ``out = (in + 2 pad - dilation (kernel - 1) - 1) /
+        stride + 1`` rounded down.
 
     Raises
     ------
@@ -51,10 +51,10 @@ class Convolution(LayerType):
 
     Notes
     -----
-    Learned blobs: W of shape (O, C / group, kernel...), b of shape (O). Up to 3 spatial axes. 4-D and 5-D blobs
-    are computed channels-last. Gradients accumulate; the same bits come out at the same thread count. `engine`
-    and `force_nd_im2col` are accepted and change nothing. Unlike Caffe, a kernel larger than its padded input is
-    refused, and so is stride_h without stride_w.
+    Learned blobs: W of shape (O, C / group, kernel...), b of shape (O). Up to 3 spatial axes. 4-D and 5-D
+    blobs are computed channels-last. Gradients accumulate; the same bits come out at the same thread count.
+    `engine` and `force_nd_im2col` are accepted and change nothing. Unlike Caffe, a kernel larger than its
+    padded input is refused, and so is stride_h without stride_w.
 
     References
     ----------
@@ -136,7 +136,9 @@ def window_arguments(layer: LayerDefinition, bottom: Shape) -> dict[str, list[in
         )
     spatial = len(bottom) - axis % len(bottom) - 1
     if spatial > 3:
-        raise layer.error(f"at most 3 spatial axes are supported, bottom shape {tuple(bottom)} has {spatial}", "bottom")
+        raise layer.error(
+            f"at most 3 spatial axes are supported, bottom shape {tuple(bottom)} has {spatial}", "bottom"
+        )
     return {
         "kernel": _sizes(layer, "kernel_size", "kernel", spatial, None),
         "stride": _sizes(layer, "stride", "stride", spatial, 1),
@@ -154,7 +156,9 @@ def _sizes(layer: LayerDefinition, field: str, pair: str, spatial: int, default:
         return _from_pair(layer, values, field, pair, given, spatial)
     if not values:
         if default is None and spatial > 0:
-            raise layer.error(f"{field} is missing", "convolution_param", hint=f"set convolution_param.{field}")
+            raise layer.error(
+                f"{field} is missing", "convolution_param", hint=f"set convolution_param.{field}"
+            )
         return [1 if default is None else default] * spatial
     if len(values) == 1:
         return values * spatial
@@ -177,5 +181,7 @@ def _from_pair(
         raise layer.error(f"give {field} or {pair}_h and {pair}_w, not both", *where)
     if len(given) == 1 and pair != "pad":
         missing = f"{pair}_w" if given[0].endswith("h") else f"{pair}_h"
-        raise layer.error(f"{given[0]} is given without {missing}", *where, hint=f"set convolution_param.{missing} too")
+        raise layer.error(
+            f"{given[0]} is given without {missing}", *where, hint=f"set convolution_param.{missing} too"
+        )
     return [getattr(param, f"{pair}_h"), getattr(param, f"{pair}_w")]

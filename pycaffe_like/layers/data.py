@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from .. import _core as core
 from ..data.lmdb_database import check_backend, open_database
@@ -43,13 +44,14 @@ class Data(LayerType):
     ConfigError
         If source or batch_size are missing, the backend is not LMDB, or the transformation does not fit.
     DataError
-        If the database or a record is damaged; the message names database and key. With the environment variable
-        CAFFE_ON_BAD_RECORD=skip bad records are counted, logged and replaced by the next one, up to 1 % of them.
+        If the database or a record is damaged; the message names database and key. With the environment
+        variable CAFFE_ON_BAD_RECORD=skip bad records are counted, logged and replaced by the next one, up to
+        1 % of them.
 
     Notes
     -----
-    Records come in key order and start again after the last. Crops and mirrors are functions of the net's seed and
-    the record's number, so that a resumed run goes on with the same batches.
+    Records come in key order and start again after the last. Crops and mirrors are functions of the net's
+    seed and the record's number, so that a resumed run goes on with the same batches.
 
     References
     ----------
@@ -78,11 +80,17 @@ class Data(LayerType):
         super().check(layer)
         param = layer.message.data_param
         if not param.source:
-            raise layer.error("source is missing", "data_param", hint="set data_param.source to a database folder")
+            raise layer.error(
+                "source is missing", "data_param", hint="set data_param.source to a database folder"
+            )
         try:
             check_backend(param.DB.Name(param.backend))
         except ConfigError as error:
-            hint = error.hint if param.HasField("backend") else "set data_param.backend: LMDB (the default is LEVELDB)"
+            hint = (
+                error.hint
+                if param.HasField("backend")
+                else "set data_param.backend: LMDB (the default is LEVELDB)"
+            )
             raise layer.error(error.problem, "data_param", "backend", hint=hint) from None
 
     @classmethod
@@ -137,16 +145,20 @@ class DataLayer(core.Layer):
         """Stop the background threads."""
         self._loader.close()
 
-    def top_shapes(self, bottoms: list[list[int]]) -> list[list[int]]:
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[list[int]]:
         """See `core.Layer.top_shapes`."""
         shape = list(self._loader.shape)
         return [shape, shape[:1]] if self._with_label else [shape]
+
+    def private_bytes(self, training: bool) -> int:
+        """Size of the batches made ahead; the one in use counts as the tops'."""
+        return int(self._param.prefetch) * 4 * (math.prod(self._loader.shape) + self._loader.shape[0])
 
     def forward(self, bottom: list[core.Blob], top: list[core.Blob]) -> None:
         """Put the next batch into the tops."""
         batch = self._loader.next()
         top[0].alias_data(batch.data)
-        if self._with_label:
+        if batch.label is not None:
             top[1].alias_data(batch.label)
 
     def backward(self, top: list[core.Blob], propagate_down: list[bool], bottom: list[core.Blob]) -> None:

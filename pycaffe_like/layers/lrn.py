@@ -12,9 +12,9 @@ from ..layer_type import LayerType, Rule, Shape
 class LRN(LayerType):
     """Divide every value by a power of the energy around it: ``y = x * s^(-beta)``.
 
-    ``s = k + alpha / m * sum(x^2)`` over a window around the element: ``local_size`` channels at the same place, with
-    ``m = local_size`` (ACROSS_CHANNELS), or ``local_size`` x ``local_size`` places of the same channel, with
-    ``m = local_size^2`` and k = 1 (WITHIN_CHANNEL).
+    ``s = k + alpha / m * sum(x^2)`` over a window around the element: ``local_size`` channels at the same
+    place, with ``m = local_size`` (ACROSS_CHANNELS), or ``local_size`` x ``local_size`` places of the same
+    channel, with ``m = local_size^2`` and k = 1 (WITHIN_CHANNEL).
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ class LRN(LayerType):
 
     Notes
     -----
-    Computed channels-last. Windows are cut at the borders, their divisor m is not. In-place use is rejected: in Caffe
-    it gives wrong values. Deterministic; nothing is kept for the gradient. `engine` is accepted and ignored: cuDNN's
-    WITHIN_CHANNEL, which does read `k`, is not reproduced.
+    Computed channels-last. Windows are cut at the borders, their divisor m is not. In-place use is rejected:
+    in Caffe it gives wrong values. Deterministic; nothing is kept for the gradient. `engine` is accepted and
+    ignored: cuDNN's WITHIN_CHANNEL, which does read `k`, is not reproduced.
 
     References
     ----------
-    A. Krizhevsky, I. Sutskever and G. Hinton, ImageNet classification with deep convolutional neural networks,
-    NIPS 2012, section 3.3.
+    A. Krizhevsky, I. Sutskever and G. Hinton, ImageNet classification with deep convolutional neural
+    networks, NIPS 2012, section 3.3.
 
     Examples
     --------

@@ -14,8 +14,8 @@ _MAX, _AVE, _STOCHASTIC = 0, 1, 2
 class Pooling(LayerType):
     """Pool every channel over windows of ``kernel`` places, ``stride`` apart.
 
-    ``MAX``: the largest value. ``AVE``: the mean, zero padding included. ``STOCHASTIC``: in training a value drawn
-    with a probability proportional to it, in testing ``sum(x^2) / sum(x)``.
+    ``MAX``: the largest value. ``AVE``: the mean, zero padding included. ``STOCHASTIC``: in training a value
+    drawn with a probability proportional to it, in testing ``sum(x^2) / sum(x)``.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class Pooling(LayerType):
     stride : int, places, default 1
         Distance of windows; or `stride_h` and `stride_w`.
     pad : int, places, default 0
-        Border of zeros (MAX: of nothing) on every side, smaller than the kernel; or `pad_h` and `pad_w`. Not with
-        STOCHASTIC.
+        Border of zeros (MAX: of nothing) on every side, smaller than the kernel; or `pad_h` and `pad_w`. Not
+        with STOCHASTIC.
     global_pooling : bool, default false
         One window over the whole map, whatever its size. Kernel, stride and pad must not be given.
     round_mode : {"CEIL", "FLOOR"}, default CEIL
@@ -36,31 +36,32 @@ class Pooling(LayerType):
     Returns
     -------
     y : (N, C, H', W')
-        ``H' = round_mode((H + 2 pad - kernel) / stride) + 1``; with padding, one less if the last window would begin
-        in the padding beyond the image.
+        ``H' = round_mode((H + 2 pad - kernel) / stride) + 1``; with padding, one less if the last window
+        would begin in the padding beyond the image.
     places : (N, C, H', W'), optional second top of MAX
         ``h * W + w`` of the maximum within its map, -1 where there is none.
 
     Raises
     ------
     ConfigError
-        For a kernel, stride or pad given twice or not at all, a pad not smaller than the kernel, a second top without
-        MAX, and for the gradient of STOCHASTIC in phase TEST.
+        For a kernel, stride or pad given twice or not at all, a pad not smaller than the kernel, a second top
+        without MAX, and for the gradient of STOCHASTIC in phase TEST.
     ShapeError
         If the bottom has not 4 axes, or no window fits on it.
 
     Notes
     -----
-    Computed channels-last. The first of equal maxima in row-major order wins; NaN is never a maximum. A MAX window
-    without a value above -FLT_MAX gives -FLT_MAX and passes no gradient, an AVE window that lies outside the image
-    gives 0 (Caffe writes beyond its memory, or divides by zero). AVE divides by the size of the window clipped to
-    the padded image. STOCHASTIC runs on the CPU too, and its draws depend on seed, layer, iteration and element alone.
-    Deterministic. `engine` is accepted and ignored. In training, MAX and STOCHASTIC keep one byte an output, four if
-    the window has more than 255 places.
+    Computed channels-last. The first of equal maxima in row-major order wins; NaN is never a maximum. A MAX
+    window without a value above -FLT_MAX gives -FLT_MAX and passes no gradient, an AVE window that lies
+    outside the image gives 0 (Caffe writes beyond its memory, or divides by zero). AVE divides by the size of
+    the window clipped to the padded image. STOCHASTIC runs on the CPU too, and its draws depend on seed,
+    layer, iteration and element alone. Deterministic. `engine` is accepted and ignored. In training, MAX and
+    STOCHASTIC keep one byte an output, four if the window has more than 255 places.
 
     References
     ----------
-    M. D. Zeiler and R. Fergus, Stochastic pooling for regularization of deep convolutional neural networks, ICLR 2013.
+    M. D. Zeiler and R. Fergus, Stochastic pooling for regularization of deep convolutional neural networks,
+    ICLR 2013.
 
     Examples
     --------

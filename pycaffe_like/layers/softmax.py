@@ -29,8 +29,13 @@ class Softmax(LayerType):
 
     Notes
     -----
-    The maximum is subtracted first, so that no finite score overflows. In-place use is allowed. Deterministic with
-    any number of threads. `engine` is accepted and ignored.
+    The maximum is subtracted first, so that no finite score overflows. In-place use is allowed. Deterministic
+    with any number of threads. `engine` is accepted and ignored.
+
+    References
+    ----------
+    J. S. Bridle, Probabilistic interpretation of feedforward classification network outputs, with
+    relationships to statistical pattern recognition, Neurocomputing, 1990.
 
     References
     ----------
@@ -67,4 +72,6 @@ def check_softmax_kind(layer: LayerDefinition) -> None:
     """Reject a fork's other ways to normalise."""
     kind = layer.message.softmax_param.normalize_type
     if kind != "Softmax":
-        raise layer.error(f"normalize_type must be 'Softmax', got '{kind}'", "softmax_param", "normalize_type")
+        raise layer.error(
+            f"normalize_type must be 'Softmax', got '{kind}'", "softmax_param", "normalize_type"
+        )

@@ -24,7 +24,8 @@ class SoftmaxWithLoss(LayerType):
     loss_param.normalize : bool, optional
         Older form, read if `normalization` is not set: true is VALID, false is BATCH_SIZE.
     loss_param.weight_by_label_freqs, class_weighting : bool, list of float
-        SegNet's: loss and gradient of a label are multiplied by the weight of its class, one for each. Z stays.
+        SegNet's: loss and gradient of a label are multiplied by the weight of its class, one for each. Z
+        stays.
 
     Returns
     -------
@@ -44,9 +45,16 @@ class SoftmaxWithLoss(LayerType):
 
     Notes
     -----
-    Labels are read row by row: for scores (N, C, H, W) in the order (n, h, w). The loss of one label is at most
-    -log(FLT_MIN), about 87.3, as in Caffe; the gradient is not cut. Two tops without loss weights are accepted
-    (Caffe rejects them). Scores may be bfloat16, the loss is float32. Deterministic with any number of threads.
+    Labels are read row by row: for scores (N, C, H, W) in the order (n, h, w). The loss of one label is at
+    most -log(FLT_MIN), about 87.3, as in Caffe; the gradient is not cut. Two tops without loss weights are
+    accepted (Caffe rejects them). Scores may be bfloat16, the loss is float32. Deterministic with any number
+    of threads.
+
+    References
+    ----------
+    J. Long, E. Shelhamer and T. Darrell, Fully convolutional networks for semantic segmentation, CVPR 2015
+    (one label a place, `ignore_label`). V. Badrinarayanan, A. Kendall and R. Cipolla, SegNet, 2015
+    (`class_weighting`).
 
     References
     ----------

@@ -1,1 +1,1 @@
-"""From a graph to what the executor runs. Each pass is a function from Graph to Graph; `make_plan` chains them."""
+"""From a graph to what the executor runs: passes from Graph to Graph, chained by `make_plan`."""

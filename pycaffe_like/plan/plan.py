@@ -130,7 +130,11 @@ def _make_blobs(graph: Graph, keep: Mapping[str, core.Blob]) -> dict[Value, core
             if root in blobs:
                 continue
             old = keep.get(root.name) if id(root) in visible else None
-            if old is not None and old.dtype == root.dtype and old.layout == core.Blob(old.shape, root.dtype, root.layout).layout:
+            if (
+                old is not None
+                and old.dtype == root.dtype
+                and old.layout == core.Blob(old.shape, root.dtype, root.layout).layout
+            ):
                 blobs[root] = old
             else:
                 blobs[root] = core.Blob(root.shape, root.dtype, root.layout)

@@ -1,7 +1,5 @@
 """Batches equal, bit for bit, those recorded from Caffe's Data layer."""
 
-import os
-
 import numpy as np
 import pytest
 from data_records import GOLDEN
@@ -11,7 +9,6 @@ from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
-from pycaffe_like.tools import convert_mnist_data
 
 RECORDED = np.load(GOLDEN / "transform.npz")
 

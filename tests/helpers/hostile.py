@@ -168,6 +168,8 @@ def outcome(text: str, phase: int) -> str:
             net.forward()
             net.backward()
     except (ConfigError, DataError, DeviceError) as error:
+        if isinstance(error, DeviceError):  # the net as a whole may need too much
+            return "refused"
         if error.layer is None:
             return f"no layer in: {error}"
         return "refused" if error.where else f"no line in: {error}"

@@ -77,7 +77,7 @@ class Replay:
         self.compared += 1
 
 
-@pytest.mark.parametrize("case", layer_cases(), ids=str)
+@pytest.mark.parametrize("case", list(layer_cases()), ids=str)
 def test_layer_repeats_what_caffe_computed(case, monkeypatch):
     if reason := reason_to_skip(case):
         pytest.skip(reason)
