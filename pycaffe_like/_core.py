@@ -15,7 +15,11 @@ _NEEDED = {
 
 
 def _cpu_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    for line in text.splitlines():
         if line.startswith("flags"):
             return set(line.partition(":")[2].split())
     return set()
