@@ -22,7 +22,7 @@ from .task import Task
 STEPS = 10
 TOLERANCE = 1e-4  # relative
 SLACK = 2  # times PyTorch's own error, where that is above the tolerance
-MOST_IMAGES = 8  # a step, to keep float64 affordable
+MOST_IMAGES = 4  # a step, to keep float64 affordable
 WORST_SHOWN = 20
 
 Losses = npt.NDArray[np.float64]

@@ -6,6 +6,7 @@ reads, it answers {"seconds", "cpu_seconds", "peak_bytes"}; it ends with its inp
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ def main() -> None:
     task = Task.from_json(sys.argv[1])
     name = "engine_ours" if task.engine == "ours" else "engine_torch"  # ours does not carry PyTorch's memory
     engine = importlib.import_module(f".{name}", __package__).make_engine(task)
+    gc.collect()
     _reset_peak_memory()
     _reply(replies, {"flops": count_flops(engine.graph)} if task.engine == "ours" else {})
     for line in sys.stdin:

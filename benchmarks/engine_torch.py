@@ -28,9 +28,9 @@ class TorchTraining:
     """Steps of a usual training loop."""
 
     def __init__(self, task: Task) -> None:
-        self.graph = make_graph(task)
-        self.inputs = _make_tensors(self.graph)
-        self.net = TorchNet(self.graph)
+        graph = make_graph(task)  # not kept: its weights are no part of PyTorch's memory
+        self.inputs = _make_tensors(graph)
+        self.net = TorchNet(graph)
         self.module = torch.compile(self.net.module) if task.engine == "compile" else self.net.module
         self.autocast = task.precision == "bfloat16"
         self.optimizer = self._fastest_optimizer()
@@ -91,10 +91,10 @@ class TorchInference:
     """Forward passes without gradients, BatchNorm folded into the convolutions."""
 
     def __init__(self, task: Task) -> None:
-        self.graph = make_graph(task)
+        graph = make_graph(task)
         dtype = torch.bfloat16 if task.precision == "bfloat16" else torch.float32
-        self.inputs = [tensor.to(dtype) for tensor in _make_tensors(self.graph)]
-        module: Any = fuse(TorchNet(self.graph).module.eval())
+        self.inputs = [tensor.to(dtype) for tensor in _make_tensors(graph)]
+        module: Any = fuse(TorchNet(graph).module.eval())
         self.module = module.to(dtype=dtype, memory_format=torch.channels_last)
         if task.engine == "compile":
             self.module = torch.compile(self.module, options={"freezing": True})

@@ -193,7 +193,7 @@ class Net:
     @property
     def top_names(self) -> OrderedDict[str, list[str]]:
         """Names of each layer's tops."""
-        return OrderedDict((node.name, node.definition.tops) for node in self.graph.nodes)
+        return OrderedDict((node.name, [top.name for top in node.tops]) for node in self.graph.nodes)
 
     @property
     def bottom_names(self) -> OrderedDict[str, list[str]]:

@@ -9,7 +9,11 @@
 
 namespace caffe {
 
-inline int max_threads() { return omp_get_max_threads(); }
+// Fixed at the first call: buffers are laid out for this many, whoever changes OpenMP's own number later.
+inline int max_threads() {
+  static const int threads = omp_get_max_threads();
+  return threads;
+}
 
 // Calls body(begin, end, thread) on disjoint pieces of [0, count). Pieces have at least `grain` items: below that a
 // thread costs more than it saves. Not to be nested.

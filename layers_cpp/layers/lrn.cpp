@@ -2,12 +2,13 @@
 //
 //   y = x * s^(-beta),  s = k + alpha / m * (sum of x^2 over a window around the element)
 //
-// ACROSS_CHANNELS: the window is n channels, m = n. WITHIN_CHANNEL: it is n x n places of the same channel, m
-// = n^2 and k = 1. Windows are cut at the borders, m is not.
+//   ACROSS_CHANNELS  the window is n channels at the same place, m = n
+//   WITHIN_CHANNEL   the window is n x n places of the same channel, m = n^2, k = 1
+//
+// Windows are cut at the borders, m is not.
 //
 // Gradient: dx = dy * s^(-beta) - 2 alpha beta / m * x * (sum of dy * y / s over the same window). Nothing is
-// kept for it: s and y are computed again from x, which costs less than reading them. In-place use is not
-// possible.
+// kept for it: s and y are computed again from x. In-place use is not possible.
 #include <cmath>
 
 #include "core/error.hpp"
@@ -61,11 +62,9 @@ struct Map {
 // Pieces of work of `elements` each that are worth a thread; an element costs a power.
 int64_t grain(int64_t elements) { return kElementwiseGrain / 4 / std::max<int64_t>(1, elements) + 1; }
 
-// --- Across channels: a pixel, C contiguous channels, at a time
-// ------------------------------------------------------
+// Across channels: one pixel, C contiguous channels, at a time.
 
-// What a thread needs of scratch: a line of C values with `reach` zeros before and after it, and two of C
-// values.
+// What a thread needs of scratch: C values with `reach` zeros before and after them, and twice C values.
 struct AcrossLines {
   AcrossLines(float* scratch, int thread, int64_t channels, int64_t reach) {
     padded = scratch + thread * size(channels, reach) + reach;
@@ -140,8 +139,7 @@ void across_backward(const Map& map, const Normalization& norm, Power power, con
   });
 }
 
-// --- Within a channel: a row of pixels, W * C contiguous values, at a time
-// -------------------------------------------
+// Within a channel: one row of pixels, W * C contiguous values, at a time.
 
 // sums[w, c] = value(h', w, c) added over the rows h' of the window around row h of one image; `value` takes
 // an offset.

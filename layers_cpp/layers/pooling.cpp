@@ -1,11 +1,9 @@
-// Pooling of x (N, C, H, W) channels-last over windows of kernel (kh, kw), by maximum, average or a random
-// draw.
+// Pooling of x (N, C, H, W) channels-last over windows of (kh, kw) places: maximum, average or a random draw.
 //
-//   MAX         y = the first largest value of the window in row-major order; -FLT_MAX if nothing is larger
-//   than that AVE         y = sum of the window / its size; zero padding counts, up to `pad` beyond the far
-//   border STOCHASTIC  in training y = a value of the window, drawn with a probability proportional to it; in
-//   testing
-//               y = sum of x^2 / sum of x, 0 where the sum is not positive
+//   MAX         y = first largest value in row-major order; -FLT_MAX if nothing is larger than that
+//   AVE         y = sum / size; zero padding counts, up to `pad` beyond the far border
+//   STOCHASTIC  training: y = a value drawn with a probability proportional to it
+//               testing: y = sum of x^2 / sum of x, 0 where that sum is not positive
 //
 // An optional second top of MAX holds the place h * W + w of the maximum, -1 for none.
 //

@@ -1,6 +1,5 @@
-// Vectors of kLanes floats, for kernels that must keep intermediate values in registers across loops the
-// compiler would not vectorise itself. Arithmetic, comparisons and `mask ? a : b` are GCC's vector
-// extensions.
+// Vectors of kLanes floats, for kernels that keep intermediate values in registers across loops that the
+// compiler would not vectorise. Arithmetic, comparisons and `mask ? a : b` are GCC's vector extensions.
 #pragma once
 
 #include <immintrin.h>
@@ -46,8 +45,7 @@ inline Ints widen(Bytes values) {
 inline Floats broadcast(float value) { return Floats{} + value; }
 inline Ints broadcast(int32_t value) { return Ints{} + value; }
 
-// Loads and stores of `lanes` <= kLanes elements; the other lanes read as 0. A constant gives a single
-// instruction.
+// Loads and stores of `lanes` <= kLanes elements; the others read as 0. A constant gives one instruction.
 
 template <class Vector, class T, class Lanes>
 Vector load_raw(const T* from, Lanes lanes) {

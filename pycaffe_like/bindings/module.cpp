@@ -1,8 +1,7 @@
 // The extension module: every other file of this folder adds its part.
-#include <omp.h>
-
 #include "bindings.hpp"
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 
 namespace py = pybind11;
 
@@ -34,5 +33,5 @@ PYBIND11_MODULE(CAFFE_MODULE, m) {
   caffe::bind_executor(m);  // after Layer, which its signatures name
   caffe::bind_lmdb(m);
   caffe::bind_solver(m);
-  m.def("thread_count", [] { return omp_get_max_threads(); }, "Number of OpenMP threads layers run on.");
+  m.def("thread_count", &caffe::max_threads, "Number of OpenMP threads layers run on.");
 }

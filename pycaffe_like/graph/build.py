@@ -127,7 +127,7 @@ class _Builder:
             if layer.type == "Input":
                 self.inputs.append(name)
             tops.append(value)
-        tops += [Value("(automatic)", shape, hidden=True) for shape in shapes[len(tops) : _least(kind)]]
+        tops += [Value("(automatic)", shape) for shape in shapes[len(tops) : _least(kind)]]
         return tops
 
     def _make_params(

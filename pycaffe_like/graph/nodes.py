@@ -24,7 +24,7 @@ class Value:
     memory_of : Value or None
         The version whose memory this one overwrites, for in-place tops.
     hidden : bool
-        Made by the plan or anonymous: not among the net's blobs.
+        Made by the plan: not among the net's blobs.
     need_backward : bool
         Some layer before it learns or was asked for a gradient.
     """

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pycaffe_like.tools import convert_mnist_data
-
 Array = npt.NDArray[Any]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -115,16 +113,6 @@ def net_states() -> Iterator[NetState]:
         for facts in json.loads(path.read_text())["states"]:
             numbers = path.with_name(f"{path.stem}.{facts['state']['phase']}.npz")
             yield NetState(path.stem, facts, dict(np.load(numbers)) if numbers.exists() else None)
-
-
-def make_working_folder(path: Path) -> None:
-    """Make the folder that recorded nets name files from: links, and the one database that is not stored."""
-    files = path / "files"
-    files.mkdir()
-    for entry in (GOLDEN / "files").iterdir():
-        (files / entry.name).symlink_to(entry)
-    images, labels = (str(files / "idx" / f"part-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))
-    convert_mnist_data.convert(images, labels, str(files / "mnistconv_lmdb"))
 
 
 def assert_close(got: Array, wanted: Array, kind: str, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.golden import assert_close, layer_cases, make_working_folder
+from helpers.golden import GOLDEN, assert_close, layer_cases
 
 import caffe
 from pycaffe_like.testing import net_from_text
@@ -14,13 +14,6 @@ def reason_to_skip(case):
     if "quirk" in case.meta:
         return f"differs from Caffe on purpose: {case.meta['quirk']}"
     return next((reason for text, reason in NOT_SUPPORTED.items() if text in case.prototxt), None)
-
-
-@pytest.fixture(scope="module")
-def working_folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("golden")
-    make_working_folder(path)
-    return path
 
 
 class Replay:
@@ -84,11 +77,11 @@ class Replay:
         self.compared += 1
 
 
-@pytest.mark.parametrize("case", layer_cases(), ids=str)
-def test_layer_repeats_what_caffe_computed(case, working_folder, monkeypatch):
+@pytest.mark.parametrize("case", list(layer_cases()), ids=str)
+def test_layer_repeats_what_caffe_computed(case, monkeypatch):
     if reason := reason_to_skip(case):
         pytest.skip(reason)
-    monkeypatch.chdir(working_folder)
+    monkeypatch.chdir(GOLDEN)
     replay = Replay(case)
     replay.run()
     assert replay.compared or case.type == "Silence", "the recording holds nothing to compare"

@@ -16,17 +16,11 @@ REJECTED = [state for state in STATES if "error" in state.facts]
 # Caffe refuses these too, but there is nothing wrong with them; see the layer's docstring.
 ACCEPTED_HERE = {"bad_softmax_loss_two_tops"}
 
-AUTOMATIC = "(automatic)"  # Caffe's name for tops of losses that the text leaves out; here they have none
-
 
 def build(state):
     wanted = state.facts["state"]
     phase = caffe.TRAIN if wanted["phase"] == "TRAIN" else caffe.TEST
     return caffe.Net(str(state.path), phase, level=wanted["level"], stages=wanted["stages"])
-
-
-def named(names):
-    return [name for name in names if name != AUTOMATIC]
 
 
 @pytest.mark.parametrize("state", BUILT, ids=str)
@@ -36,7 +30,7 @@ def test_layers_and_connections_are_those_of_caffe(state):
     for layer, view in zip(state.facts["layers"], net.layers):
         assert view.type == layer["type"]
         assert net.bottom_names[layer["name"]] == layer["bottoms"]
-        assert net.top_names[layer["name"]] == named(layer["tops"])
+        assert net.top_names[layer["name"]] == layer["tops"]
     assert net.inputs == state.facts["inputs"]
     assert net.outputs == state.facts["outputs"]
 
@@ -44,7 +38,7 @@ def test_layers_and_connections_are_those_of_caffe(state):
 @pytest.mark.parametrize("state", BUILT, ids=str)
 def test_shapes_are_those_of_caffe(state):
     net = build(state)
-    blobs = [blob for blob in state.facts["blobs"] if blob["name"] != AUTOMATIC]
+    blobs = state.facts["blobs"]
     assert list(net.blobs) == [blob["name"] for blob in blobs]
     assert [list(blob.shape) for blob in net.blobs.values()] == [blob["shape"] for blob in blobs]
     for layer, view, node in zip(state.facts["layers"], net.layers, net.graph.nodes):
@@ -96,8 +90,7 @@ def test_numbers_are_those_of_caffe(state):
     loss = net.forward_loss()
     assert_within(loss, state.numbers["loss"], 1e-4, 0, "loss")
     for name, wanted in state.group("data").items():
-        if name != AUTOMATIC:
-            assert_within(net.blobs[name].data, wanted, 1e-4, 1e-5, name)
+        assert_within(net.blobs[name].data, wanted, 1e-4, 1e-5, name)
     for name, values in state.group("outdiff").items():
         net.blobs[name].diff[...] = values
     net.backward()
