@@ -3,7 +3,8 @@
 //   PROD: y = prod_i x_i         dx_i = dy prod_{j != i} x_j, or dy y / x_i where stable_prod_grad is off
 //   MAX: y = max_i x_i           dx_i = dy where i won, else 0
 // MAX: bottom 0 beats bottom 1 only when greater; each later bottom wins only when greater than the best so
-// far. The backward pass finds the winners again instead of keeping a mask. Not for in-place use.
+// far. The backward pass finds the winners again instead of keeping a mask. Not for in-place use. A ReLU may be
+// fused into SUM: then y = max(sum, 0) and dx_i = c_i dy where y > 0, else 0.
 #include <algorithm>
 #include <cstring>
 
@@ -91,6 +92,23 @@ void product_of_others(const Arrays<T>& x, const T* dy, size_t k, T* dx, int64_t
   for (int64_t i = 0; i < size; ++i) dx[begin + i] = product[i] * dy[begin + i];
 }
 
+// The same under a fused ReLU.
+template <class T>
+void clipped_sum_backward(const T* y, const T* dy, const std::vector<float>& c, const Outputs<T>& dx, int64_t count) {
+  in_blocks(count, [&](int64_t begin, int64_t size) {
+    for (size_t k = 0; k < dx.size(); ++k) {
+      if (!dx[k]) continue;
+      T* to = dx[k] + begin;
+      const float factor = c[k];
+#pragma omp simd
+      for (int64_t i = 0; i < size; ++i) {
+        const float gradient = factor * dy[begin + i];
+        to[i] = float(y[begin + i]) > 0 ? gradient : 0.0f;
+      }
+    }
+  });
+}
+
 template <class T>
 void prod_backward(const Arrays<T>& x, const T* y, const T* dy, bool stable, const Outputs<T>& dx,
                    int64_t count) {
@@ -145,7 +163,8 @@ class EltwiseLayer : public Layer {
   explicit EltwiseLayer(const Args& args)
       : operation_(args.text("operation")),
         coeff_(args.reals("coeff")),
-        stable_(args.flag("stable_prod_grad")) {}
+        stable_(args.flag("stable_prod_grad")),
+        relu_(args.flag("relu")) {}
 
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
     for (size_t i = 1; i < bottoms.size(); ++i)
@@ -160,7 +179,7 @@ class EltwiseLayer : public Layer {
       using T = decltype(zero);
       const Arrays<T> x = inputs<T>(bottom);
       T* y = top[0]->data<T>();
-      if (operation_ == "SUM") weighted_sum(x, coeff_, y, top[0]->count());
+      if (operation_ == "SUM") weighted_sum(x, coeff_, y, top[0]->count(), relu_ ? 0.0f : -INFINITY);
       if (operation_ == "PROD") prod_forward(x, y, top[0]->count());
       if (operation_ == "MAX") max_forward(x, y, top[0]->count());
     });
@@ -175,6 +194,7 @@ class EltwiseLayer : public Layer {
         dx.push_back(propagate_down[i] ? bottom[i]->diff<T>() : nullptr);
       const T* dy = top[0]->diff<T>();
       const int64_t count = top[0]->count();
+      if (relu_) return clipped_sum_backward(top[0]->data<T>(), dy, coeff_, dx, count);
       if (operation_ == "SUM") return sum_backward(dy, coeff_, dx, count);
       const Arrays<T> x = inputs<T>(bottom);
       if (operation_ == "PROD") prod_backward(x, top[0]->data<T>(), dy, stable_, dx, count);
@@ -192,7 +212,7 @@ class EltwiseLayer : public Layer {
 
   const std::string operation_;     // "SUM", "PROD" or "MAX"
   const std::vector<float> coeff_;  // one for each bottom, only used by SUM
-  const bool stable_;
+  const bool stable_, relu_;
 };
 
 REGISTER_LAYER("Eltwise", cpu, EltwiseLayer);

@@ -72,6 +72,7 @@ class Eltwise(LayerType):
             "operation": param.EltwiseOp.Name(param.operation),
             "coeff": [float(value) for value in param.coeff] or [1.0] * len(bottoms),
             "stable_prod_grad": bool(param.stable_prod_grad),
+            "relu": False,
         }
 
     @classmethod

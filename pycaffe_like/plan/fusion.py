@@ -1,8 +1,9 @@
 """Fusion pass: neighbouring layers that run as one step, with the same results and the same visible blobs.
 
-Two patterns, both only along in-place chains, so that every blob a user can name keeps its value:
+Three patterns, only along in-place chains, so that every blob a user can name keeps its value:
 
 - Convolution or InnerProduct, then ReLU: the matrix kernel clips its own result.
+- Eltwise sum, then ReLU: the end of a residual block in one pass.
 - BatchNorm, then Scale with bias, then ReLU (either may be missing): one step, which reads its input twice
   instead of four times.
 """
@@ -14,8 +15,6 @@ from typing import Any
 
 from .. import _core as core
 from ..graph.nodes import Graph, Node, Value
-
-_CLIPPING = {"Convolution", "InnerProduct"}  # types whose C++ layer takes `relu`
 
 
 def fuse_layers(graph: Graph, device: str = "cpu") -> Graph:
@@ -44,7 +43,7 @@ def _chain(node: Node, readers: dict[Value, Node]) -> list[Node]:
         if follower and _is_channel_scale(follower):
             chain.append(follower)
             follower = _in_place_reader(follower, readers)
-    elif node.definition.type not in _CLIPPING:
+    elif not _can_clip(node):
         return []
     if follower and _is_plain_relu(follower):
         chain.append(follower)
@@ -64,6 +63,14 @@ def _in_place_reader(node: Node, readers: dict[Value, Node]) -> Node | None:
     return reader if same_backward and not any(reader.loss_weights) else None
 
 
+def _can_clip(node: Node) -> bool:
+    """Whether the C++ layer of this node takes `relu`."""
+    if node.definition.type == "Eltwise":
+        param = node.definition.message.eltwise_param
+        return bool(param.operation == param.SUM)
+    return node.definition.type in ("Convolution", "InnerProduct")
+
+
 def _is_plain_relu(node: Node) -> bool:
     return node.definition.type == "ReLU" and node.definition.message.relu_param.negative_slope == 0
 
@@ -79,7 +86,9 @@ def _fuse(chain: list[Node], device: str) -> Node:
     """Make the node that does the work of all."""
     first, last = chain[0], chain[-1]
     params = [param for node in chain for param in node.params]
-    arguments: dict[str, Any] = first.kind.arguments(first.definition, [first.bottoms[0].shape])
+    arguments: dict[str, Any] = first.kind.arguments(
+        first.definition, [value.shape for value in first.bottoms]
+    )
     arguments["relu"] = last.definition.type == "ReLU"
     if first.definition.type == "BatchNorm":
         arguments["scale_bias"] = len(params) == 5

@@ -9,8 +9,9 @@ from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
 
 
-def arguments(operation, coeff=(), bottoms=2, stable=True):
-    return {"operation": operation, "coeff": list(coeff) or [1.0] * bottoms, "stable_prod_grad": stable}
+def arguments(operation, coeff=(), bottoms=2, stable=True, relu=False):
+    coeff = list(coeff) or [1.0] * bottoms
+    return {"operation": operation, "coeff": coeff, "stable_prod_grad": stable, "relu": relu}
 
 
 def in_torch(function, arrays, diff):
@@ -50,6 +51,16 @@ def test_sum_weighs_the_bottoms(layout, dtype, coeff):
     check_against_torch(
         lambda *x: sum(c * each for c, each in zip(coeff, x)), args, arrays, layout, dtype, terms=3
     )
+
+
+@every_form
+@pytest.mark.parametrize("coeff", [(1.0, 1.0), (1.0, -0.5, 2.0)])
+def test_sum_with_fused_relu_clips_values_and_gradients(layout, dtype, coeff):
+    args = arguments("SUM", coeff, relu=True)
+    check_against_torch(
+        lambda *x: torch.relu(sum(c * each for c, each in zip(coeff, x))),
+        args, inputs(len(coeff), dtype), layout, dtype, terms=3,
+    )  # fmt: skip
 
 
 @every_form
