@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -14,14 +15,29 @@ _NEEDED = {
 }
 
 
+def _shorten_waiting() -> None:
+    """Let OpenMP threads that wait for each other sleep after some 10 us, unless the user decided otherwise.
+
+    GNU's default is a millisecond and more. On a machine with other work to do that takes the processor from
+    the very thread that is waited for.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def _cpu_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    for line in text.splitlines():
         if line.startswith("flags"):
             return set(line.partition(":")[2].split())
     return set()
 
 
 def _load() -> object:
+    _shorten_waiting()  # read when the core brings the OpenMP library in
     flags = _cpu_flags()
     for isa, needed in _NEEDED.items():
         if not needed <= flags:

@@ -2,13 +2,18 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 # Threads that wait for each other on a busy machine would multiply the time of small layers.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# For `benchmarks`; last, so that what is tested is the package that is installed, not the sources.
+sys.path.append(str(Path(__file__).parents[1]))
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")

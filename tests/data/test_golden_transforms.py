@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from data_records import GOLDEN
 from google.protobuf import text_format
+from helpers.golden import make_working_folder
 
 from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
@@ -14,9 +15,10 @@ RECORDED = np.load(GOLDEN / "transform.npz")
 
 
 @pytest.fixture
-def in_golden_folder(monkeypatch):
+def in_golden_folder(monkeypatch, tmp_path):
     """The folder the recorded nets name their files from."""
-    monkeypatch.chdir(GOLDEN.parent)
+    make_working_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.usefixtures("in_golden_folder")
