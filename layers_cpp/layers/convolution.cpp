@@ -6,12 +6,14 @@
 // x: (N, C, in...), W: (O, C / group, kernel...), b: (O), y: (N, O, out...), out = (in + 2 pad - extent) / stride + 1
 // rounded down, extent = dilation * (kernel - 1) + 1. Axes before `axis` count as items. Several bottoms of one shape
 // share the weights. Computed by oneDNN on the blobs' own layout; weights are packed once per update. A ReLU may be
-// fused: then y = max(., 0), and backward masks dy in place first.
+// fused: then y = max(., 0), and backward masks dy in place first. Where only forward runs, a BatchNorm with stored
+// statistics and a Scale may be folded into the weights.
 #include <algorithm>
 
 #include "core/error.hpp"
 #include "core/registry.hpp"
 #include "math/elementwise.hpp"
+#include "math/folded_batch_norm.hpp"
 #include "math/packed_weights.hpp"
 
 namespace caffe {
@@ -30,6 +32,9 @@ class ConvolutionLayer : public Layer {
         group_(args.integer("group")),
         bias_(args.flag("bias_term")),
         relu_(args.flag("relu")),
+        folds_(args.flag("batch_norm")),
+        folds_scale_(args.flag("scale_bias")),
+        eps_(args.real("eps")),
         axis_(args.integer("axis")),
         kernel_(args.integers("kernel")),
         stride_(args.integers("stride")),
@@ -70,6 +75,7 @@ class ConvolutionLayer : public Layer {
       throw ShapeError(message("the weights ", to_string(params[0]->shape()), " do not fit bottom shape ",
                                to_string(bottom[0]->shape())));
     type_ = bottom[0]->dtype();
+    if (folds_ && runs_backward) throw ConfigError("a convolution with folded statistics runs forward only");
     create_forward(*bottom[0], *top[0]);
     if (runs_backward) create_backward(*bottom[0], *top[0]);
     primitive_scratch_ = std::max({forward_.scratch_bytes(), forward_weights_.scratch_bytes(),
@@ -79,11 +85,12 @@ class ConvolutionLayer : public Layer {
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
     if (empty_) return;
-    void* weights = forward_weights_.get(context, *params[0]);
+    void* weights = folds_ ? folded_weights(context) : forward_weights_.get(context, *params[0]);
+    float* bias = folds_ ? folded_.bias() : bias_ ? params[1]->data() : nullptr;
     for (size_t i = 0; i < bottom.size(); ++i) {
       void *x = bottom[i]->data<void>(), *y = top[i]->data<void>();
-      if (bias_)
-        forward_.execute(context, {x, weights, params[1]->data(), y});
+      if (bias)
+        forward_.execute(context, {x, weights, bias, y});
       else
         forward_.execute(context, {x, weights, y});
     }
@@ -103,10 +110,10 @@ class ConvolutionLayer : public Layer {
   }
 
   size_t private_bytes(bool training) const override {
-    return forward_weights_.bytes() + (training ? backward_weights_.bytes() : 0);
+    return forward_weights_.bytes() + folded_.bytes() + (training ? backward_weights_.bytes() : 0);
   }
   size_t scratch_bytes() const override {
-    return 3 * 64 + staging_bytes_ + gradient_.bytes() + bias_bytes() + primitive_scratch_;
+    return 3 * 64 + staging_bytes_ + gradient_.bytes() + bias_bytes() + fold_bytes() + primitive_scratch_;
   }
 
  private:
@@ -176,7 +183,8 @@ class ConvolutionLayer : public Layer {
   void create_forward(const Blob& bottom, const Blob& top) {
     const auto src = view(bottom, type_), dst = view(top, type_);
     const auto weights = describe_any(weight_dims(), type_);
-    const dnnl::memory::desc bias = bias_ ? describe_plain({outputs_}, DType::float32) : dnnl::memory::desc();
+    const bool has_bias = bias_ || folds_;
+    const dnnl::memory::desc bias = has_bias ? describe_plain({outputs_}, DType::float32) : dnnl::memory::desc();
     dnnl::primitive_attr attr = default_attr();
     if (relu_) {
       dnnl::post_ops relu;
@@ -184,13 +192,13 @@ class ConvolutionLayer : public Layer {
       attr.set_post_ops(relu);
     }
     const auto strides = spatial(stride_, 1), dilates = spatial(dilation_, 0, -1), pads = spatial(pad_, 0);
-    forward_desc_ = bias_ ? convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
+    forward_desc_ = has_bias ? convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
                                                                 algorithm::convolution_direct, src, weights, bias, dst,
                                                                 strides, dilates, pads, pads, attr)
                           : convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
                                                                 algorithm::convolution_direct, src, weights, dst,
                                                                 strides, dilates, pads, pads, attr);
-    if (bias_)
+    if (has_bias)
       forward_.create(forward_desc_, {{DNNL_ARG_SRC, src},
                                       {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()},
                                       {DNNL_ARG_BIAS, bias},
@@ -199,7 +207,17 @@ class ConvolutionLayer : public Layer {
       forward_.create(forward_desc_, {{DNNL_ARG_SRC, src},
                                       {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()},
                                       {DNNL_ARG_DST, dst}});
-    forward_weights_.create(describe_plain(weight_dims(), DType::float32), forward_desc_.weights_desc());
+    forward_weights_.create(describe_plain(weight_dims(), DType::float32), forward_desc_.weights_desc(), folds_);
+    if (folds_) folded_.create(params, bias_, folds_scale_, eps_);
+  }
+
+  void* folded_weights(const Context& context) {
+    if (folded_.stale()) {
+      auto* temporary = static_cast<float*>(context.scratch->data());
+      folded_.fold(temporary);
+      forward_weights_.pack(context, temporary, fold_bytes());
+    }
+    return forward_weights_.packed();
   }
 
   void create_backward(const Blob& bottom, const Blob& top) {
@@ -283,10 +301,12 @@ class ConvolutionLayer : public Layer {
     src_staging_.out.execute(context, dx, bottom.diff<void>(), scratch.used);
   }
 
+  size_t fold_bytes() const { return folds_ ? (params[0]->bytes() + 63) / 64 * 64 : 0; }
   size_t bias_bytes() const { return (static_cast<size_t>(outputs_) * sizeof(float) + 63) / 64 * 64; }
 
   const int64_t outputs_, group_;
-  const bool bias_, relu_;
+  const bool bias_, relu_, folds_, folds_scale_;
+  const float eps_;
   const int64_t axis_;
   const std::vector<int64_t> kernel_, stride_, pad_, dilation_;
 
@@ -296,6 +316,7 @@ class ConvolutionLayer : public Layer {
   Primitive forward_, backward_data_, learn_;
   PackedWeights forward_weights_, backward_weights_;
   WeightGradient gradient_;
+  FoldedBatchNorm folded_;
   Staging src_staging_, diff_dst_staging_;
   size_t staging_bytes_ = 0, primitive_scratch_ = 0;
 };

@@ -117,6 +117,9 @@ class Convolution(LayerType):
             "bias_term": param.bias_term,
             "axis": param.axis,
             "relu": False,
+            "batch_norm": False,
+            "scale_bias": False,
+            "eps": 0.0,
             **window_arguments(layer, bottoms[0]),
         }
 

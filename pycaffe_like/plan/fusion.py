@@ -1,6 +1,6 @@
 """Fusion pass: neighbouring layers that run as one step, with the same results and the same visible blobs.
 
-Three patterns, only along in-place chains, so that every blob a user can name keeps its value:
+Four patterns, only along in-place chains, so that every blob a user can name keeps its value:
 
 - Convolution or InnerProduct, then ReLU: the matrix kernel clips its own result.
 - Eltwise sum, then ReLU: the end of a residual block in one pass.
@@ -11,6 +11,7 @@ Three patterns, only along in-place chains, so that every blob a user can name k
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from .. import _core as core
@@ -37,17 +38,23 @@ def _chain(node: Node, readers: dict[Value, Node]) -> list[Node]:
     """Nodes after `node` that one step can take over."""
     if len(node.tops) != 1 or any(node.loss_weights):
         return []
-    chain: list[Node] = []
-    follower = _in_place_reader(node, readers)
+    chain = [node]
+
+    def take(fits: Callable[[Node], bool]) -> bool:
+        follower = _in_place_reader(chain[-1], readers)
+        if follower is None or not fits(follower):
+            return False
+        chain.append(follower)
+        return True
+
     if node.definition.type == "BatchNorm" and len(node.params) == 3:
-        if follower and _is_channel_scale(follower):
-            chain.append(follower)
-            follower = _in_place_reader(follower, readers)
+        take(_is_channel_scale)
     elif not _can_clip(node):
         return []
-    if follower and _is_plain_relu(follower):
-        chain.append(follower)
-    return chain
+    elif _can_fold(node) and take(_has_stored_statistics):
+        take(_is_channel_scale)
+    take(_is_plain_relu)
+    return chain[1:]
 
 
 def _in_place_reader(node: Node, readers: dict[Value, Node]) -> Node | None:
@@ -71,6 +78,21 @@ def _can_clip(node: Node) -> bool:
     return node.definition.type in ("Convolution", "InnerProduct")
 
 
+def _can_fold(node: Node) -> bool:
+    """Whether statistics may go into this node's weights: they would spoil the weights' gradient."""
+    return (
+        node.definition.type == "Convolution"
+        and node.definition.message.convolution_param.axis == 1
+        and not node.need_backward
+    )
+
+
+def _has_stored_statistics(node: Node) -> bool:
+    if node.definition.type != "BatchNorm" or len(node.params) != 3:
+        return False
+    return bool(node.kind.arguments(node.definition, [node.bottoms[0].shape])["use_global_stats"])
+
+
 def _is_plain_relu(node: Node) -> bool:
     return node.definition.type == "ReLU" and node.definition.message.relu_param.negative_slope == 0
 
@@ -90,8 +112,12 @@ def _fuse(chain: list[Node], device: str) -> Node:
         first.definition, [value.shape for value in first.bottoms]
     )
     arguments["relu"] = last.definition.type == "ReLU"
-    if first.definition.type == "BatchNorm":
-        arguments["scale_bias"] = len(params) == 5
+    types = [node.definition.type for node in chain]
+    if "BatchNorm" in types:
+        arguments["scale_bias"] = "Scale" in types
+    if types[:2] == ["Convolution", "BatchNorm"]:
+        arguments["batch_norm"] = True
+        arguments["eps"] = float(chain[1].definition.message.batch_norm_param.eps)
     layer = core.create_layer(first.definition.type, device, arguments)
     layer.stream = first.layer.stream
     layer.params = [param.blob for param in params]
