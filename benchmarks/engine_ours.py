@@ -25,8 +25,9 @@ class OurNet:
 class OurTraining(OurNet):
     """Steps as the solver takes them: forward, backward, update."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, rate: float = RATE) -> None:
         super().__init__(task)
+        self.rate = rate
         learnable = self.graph.learnable
         self.updater = core.Updater(
             "SGD",
@@ -40,7 +41,7 @@ class OurTraining(OurNet):
         """One iteration; returns the loss."""
         loss = self.compute_gradients()
         self.updater.update(
-            rate=RATE,
+            rate=self.rate,
             momentum=MOMENTUM,
             momentum2=0,
             rms_decay=0,

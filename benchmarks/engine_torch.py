@@ -27,13 +27,13 @@ def _make_tensors(graph: Any) -> list[torch.Tensor]:
 class TorchTraining:
     """Steps of a usual training loop."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, rate: float = RATE) -> None:
         graph = make_graph(task)  # not kept: its weights are no part of PyTorch's memory
         self.inputs = _make_tensors(graph)
         self.net = TorchNet(graph)
         self.module = torch.compile(self.net.module) if task.engine == "compile" else self.net.module
         self.autocast = task.precision == "bfloat16"
-        self.optimizer = self._fastest_optimizer()
+        self.optimizer = self._fastest_optimizer(rate)
 
     def step(self) -> torch.Tensor:
         """One iteration; returns the loss."""
@@ -61,13 +61,13 @@ class TorchTraining:
         assert gradient is not None
         return gradient.numpy().reshape(shape)
 
-    def _fastest_optimizer(self) -> torch.optim.Optimizer:
+    def _fastest_optimizer(self, rate: float) -> torch.optim.Optimizer:
         """Try the three implementations of SGD with a rate of 0, and keep the fastest."""
         choices = [{"foreach": False}, {"foreach": True}, {"fused": True}]
         best = min(choices, key=lambda choice: _time_optimizer(self._make_optimizer(0, 0, choice)))
         for parameter in self.net.multipliers:
             parameter.grad = None
-        return self._make_optimizer(RATE, WEIGHT_DECAY, best)
+        return self._make_optimizer(rate, WEIGHT_DECAY, best)
 
     def _make_optimizer(self, rate: float, decay: float, choice: dict[str, bool]) -> torch.optim.Optimizer:
         groups = self.net.parameter_groups(rate, decay)

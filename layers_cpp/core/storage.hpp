@@ -18,6 +18,12 @@ class Storage {
   // The memory, 64-byte aligned, zero when new.
   void* data();
 
+  // Makes the contents zero. Unless a view looks at them, the zeros are written only when somebody asks for them.
+  void clear();
+  // The memory for a caller that overwrites all of it, so that pending zeros need not be written.
+  void* overwrite();
+  bool zero() const { return zero_ || !memory_; }
+
   // Uses memory owned by somebody else, who is kept alive through `owner`, until the next alias() or a reserve() that
   // must grow.
   void alias(void* memory, size_t bytes, std::shared_ptr<void> owner);
@@ -38,8 +44,11 @@ class Storage {
   }
 
  private:
+  void* allocate();
+
   std::shared_ptr<void> memory_;
   size_t bytes_ = 0;
+  bool zero_ = false;  // cleared, but the zeros are not written yet
   std::atomic<uint64_t> version_{1};
   std::atomic<int> views_{0};
 };

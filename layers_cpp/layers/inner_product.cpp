@@ -87,10 +87,13 @@ class InnerProductLayer : public Layer {
       if (bias_ && param_propagate_down[1]) add_column_sums(top[0]->diff<T>(), params[1]->diff(), rows_, outputs_);
     });
     if (param_propagate_down[0]) {
+      Storage& gradient = params[0]->diff_storage();
+      Primitive& learn = gradient.zero() ? learn_first_ : learn_more_;
+      void* sum = gradient.zero() ? gradient.overwrite() : gradient.data();
       if (transpose_)
-        learn_.execute(context, {x, dy, params[0]->diff()});
+        learn.execute(context, {x, dy, sum});
       else
-        learn_.execute(context, {dy, x, params[0]->diff()});
+        learn.execute(context, {dy, x, sum});
     }
     if (propagate_down[0])
       backward_data_.execute(context, {dy, backward_weights_.get(context, *params[0]), bottom[0]->diff<void>()});
@@ -100,7 +103,8 @@ class InnerProductLayer : public Layer {
     return forward_weights_.bytes() + (training ? backward_weights_.bytes() : 0);
   }
   size_t scratch_bytes() const override {
-    return std::max({forward_.scratch_bytes(), backward_data_.scratch_bytes(), learn_.scratch_bytes(),
+    return std::max({forward_.scratch_bytes(), backward_data_.scratch_bytes(), learn_first_.scratch_bytes(),
+                     learn_more_.scratch_bytes(),
                      forward_weights_.scratch_bytes(), backward_weights_.scratch_bytes()});
   }
 
@@ -151,16 +155,21 @@ class InnerProductLayer : public Layer {
                           {{DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, data_desc.weights_desc()}, {DNNL_ARG_DST, x}});
     backward_weights_.create(weights_nk(), data_desc.weights_desc());
 
-    // The gradient is added to what is there already.
     dnnl::primitive_attr accumulate = default_attr();
     dnnl::post_ops sum;
     sum.append_sum(1.0f);
     accumulate.set_post_ops(sum);
+    create_learn(learn_first_, type, default_attr());
+    create_learn(learn_more_, type, accumulate);
+  }
+
+  void create_learn(Primitive& learn, DType type, const dnnl::primitive_attr& attr) const {
     const Desc left = transpose_ ? transposed(inputs_, rows_, type) : transposed(outputs_, rows_, type);
-    const Desc right = transpose_ ? dy : x;
-    const Desc gradient = transpose_ ? matrix(inputs_, outputs_, DType::float32) : matrix(outputs_, inputs_, DType::float32);
-    const matmul::primitive_desc learn_desc(cpu_engine(), left, right, gradient, accumulate);
-    learn_.create(learn_desc, {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, gradient}});
+    const Desc right = transpose_ ? matrix(rows_, outputs_, type) : matrix(rows_, inputs_, type);
+    const Desc gradient =
+        transpose_ ? matrix(inputs_, outputs_, DType::float32) : matrix(outputs_, inputs_, DType::float32);
+    const matmul::primitive_desc desc(cpu_engine(), left, right, gradient, attr);
+    learn.create(desc, {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, gradient}});
   }
 
   const int64_t outputs_;
@@ -169,7 +178,8 @@ class InnerProductLayer : public Layer {
 
   int64_t rows_ = 0, inputs_ = 0;
   bool empty_ = false;
-  Primitive forward_, backward_data_, learn_;
+  Primitive forward_, backward_data_;
+  Primitive learn_first_, learn_more_;  // the weight gradient overwrites zeros, or is added
   PackedWeights forward_weights_, backward_weights_;
 };
 

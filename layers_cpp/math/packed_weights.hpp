@@ -1,6 +1,8 @@
 // Learned weights in the layout and type a primitive wants. Packed again only when the plain ones may have changed.
 #pragma once
 
+#include <algorithm>
+
 #include "core/onednn.hpp"
 
 namespace caffe {
@@ -33,22 +35,28 @@ class PackedWeights {
   bool same_ = true;
 };
 
-// The way back: a weight gradient from the primitive's layout is added to the plain one.
+// The way back: a weight gradient from the primitive's layout is added to the plain one, or becomes it where that is
+// known to be zero.
 class WeightGradient {
  public:
   void create(const dnnl::memory::desc& computed, const dnnl::memory::desc& plain) {
     bytes_ = (computed.get_size() + 63) / 64 * 64;
     adding_.create(computed, plain, /*accumulate=*/true);
+    copying_.create(computed, plain);
   }
   // Size of the buffer the gradient is computed into, a multiple of 64.
   size_t bytes() const { return bytes_; }
-  size_t scratch_bytes() const { return adding_.scratch_bytes(); }
+  size_t scratch_bytes() const { return std::max(adding_.scratch_bytes(), copying_.scratch_bytes()); }
   void add(const Context& context, void* computed, Blob& weights, size_t scratch_offset) {
-    adding_.execute(context, computed, weights.diff<void>(), scratch_offset);
+    Storage& diff = weights.diff_storage();
+    if (diff.zero())
+      copying_.execute(context, computed, diff.overwrite(), scratch_offset);
+    else
+      adding_.execute(context, computed, diff.data(), scratch_offset);
   }
 
  private:
-  Reordering adding_;
+  Reordering adding_, copying_;
   size_t bytes_ = 0;
 };
 

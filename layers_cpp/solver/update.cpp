@@ -125,11 +125,7 @@ double Updater::squared_gradient_norm() const {
 }
 
 void Updater::clear_gradients() {
-  for (const BlobPtr& param : params_) {
-    char* diff = param->diff<char>();
-    parallel_for(static_cast<int64_t>(param->bytes()), 4 * kChunk,
-                 [&](int64_t begin, int64_t end, int) { std::fill(diff + begin, diff + end, char{0}); });
-  }
+  for (const BlobPtr& param : params_) param->diff_storage().clear();
 }
 
 }  // namespace caffe

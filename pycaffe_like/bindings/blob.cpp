@@ -104,12 +104,7 @@ void bind_blob(py::module_& m) {
       .def("alias_data", &alias_data, py::arg("array"), "Use the array's memory as data; shape and strides must fit.")
       .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
-      .def("clear_diff",
-           [](Blob& b) {
-             const py::gil_scoped_release release;
-             std::fill_n(b.diff<char>(), b.bytes(), char{0});
-           },
-           "Set the gradient to zero.");
+      .def("clear_diff", [](Blob& b) { b.diff_storage().clear(); }, "Set the gradient to zero.");
 
   m.def("fill",
         [](Blob& blob, const std::string& type, float value, float min, float max, float mean, float std,

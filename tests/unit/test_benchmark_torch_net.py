@@ -74,7 +74,7 @@ def test_outputs_of_a_residual_net_agree_with_torch(residual_net):
 
 
 def test_disagreement_is_found(residual_net, monkeypatch):
-    monkeypatch.setattr("benchmarks.engine_torch.RATE", 2e-3)
+    monkeypatch.setattr("benchmarks.engine_torch.MOMENTUM", 0.8)
     agree, text = losses_agree(Task(residual_net(TRAIN), "train", 8))
     assert not agree
     assert "gradients of the first step" in text
