@@ -48,6 +48,7 @@ def run(
     param_diffs: Sequence[float] = (),
     top_diffs: Sequence[Array] | None = None,
     propagate_down: Sequence[bool] | None = None,
+    learn: Sequence[bool] | None = None,
     layout: str = "plain",
     dtype: str = "float32",
     plain_bottoms: Sequence[int] = (),
@@ -57,14 +58,15 @@ def run(
 ) -> Result:
     """Run a layer forward, and backward if `top_diffs` are given.
 
-    `param_diffs` are the values the params' gradients hold before, `plain_bottoms` the bottoms that stay
-    plain. In bfloat16 the values are converted on the way in and out, as a net's plan does.
+    `param_diffs` are the values the params' gradients hold before, `learn` says which params want one,
+    `plain_bottoms` are the bottoms that stay plain. In bfloat16 the values are converted on the way in and
+    out, as a net's plan does.
     """
     net = _Steps(layout, dtype)
     sources, inside = net.enter(bottoms, plain_bottoms)
     layer = core.create_layer(kind, "cpu", arguments)
     layer.params = [_filled(values) for values in params]
-    layer.param_propagate_down = [True] * len(params)
+    layer.param_propagate_down = list(learn or [True] * len(params))
     for blob, value in zip(layer.params, param_diffs):
         blob.diff[...] = value
     shapes = layer.top_shapes([list(array.shape) for array in bottoms])
