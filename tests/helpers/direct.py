@@ -49,6 +49,7 @@ def run(
     top_diffs: Sequence[Array] | None = None,
     propagate_down: Sequence[bool] | None = None,
     learn: Sequence[bool] | None = None,
+    need_backward: bool = True,
     layout: str = "plain",
     dtype: str = "float32",
     plain_bottoms: Sequence[int] = (),
@@ -59,10 +60,10 @@ def run(
     """Run a layer forward, and backward if `top_diffs` are given.
 
     `param_diffs` are the values the params' gradients hold before, `learn` says which params want one,
-    `plain_bottoms` are the bottoms that stay plain. In bfloat16 the values are converted on the way in and
-    out, as a net's plan does.
+    `plain_bottoms` are the bottoms that stay plain; without `need_backward` the layer prepares for forward
+    only. In bfloat16 the values are converted on the way in and out, as a net's plan does.
     """
-    net = _Steps(layout, dtype)
+    net = _Steps(layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
     layer = core.create_layer(kind, "cpu", arguments)
     layer.params = [_filled(values) for values in params]
@@ -91,15 +92,15 @@ def run(
 class _Steps:
     """The steps of a small plan, with conversions where the layer's blobs are not float32."""
 
-    def __init__(self, layout: str, dtype: str) -> None:
-        self.layout, self.dtype = layout, dtype
+    def __init__(self, layout: str, dtype: str, need_backward: bool) -> None:
+        self.layout, self.dtype, self.need_backward = layout, dtype, need_backward
         self.steps: list[core.Step] = []
 
     def add(self, layer: Any, bottoms: list[Any], tops: list[Any], flags: list[bool]) -> None:
         self.steps.append(
             core.Step(
                 name=f"step {len(self.steps)}", layer=layer, bottoms=bottoms, tops=tops,
-                loss_weights=[0.0] * len(tops), propagate_down=flags, need_backward=True,
+                loss_weights=[0.0] * len(tops), propagate_down=flags, need_backward=self.need_backward,
             )
         )  # fmt: skip
 
