@@ -26,6 +26,7 @@ class Result:
     tops: list[Array]
     bottom_diffs: list[Array | None]
     param_diffs: list[Array]
+    params: list[Array]  # values of the learned blobs afterwards
 
 
 def random_array(*shape: int, dtype: str = "float32", seed: int = 0) -> Array:
@@ -80,13 +81,14 @@ def run(
     executor.forward(0, len(executor))
     made = [blob.data.copy() for blob in results]
     if top_diffs is None:
-        return Result(made, [None] * len(bottoms), [])
+        return Result(made, [None] * len(bottoms), [], [blob.data.copy() for blob in layer.params])
     for blob, diff in zip(results, top_diffs):
         blob.diff[...] = diff
     executor.iteration = iteration + 7  # backward belongs to the last forward, whatever comes after
     executor.backward(0, len(executor))
     bottom_diffs = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
-    return Result(made, bottom_diffs, [blob.diff.copy() for blob in layer.params])
+    param_diffs_made = [blob.diff.copy() for blob in layer.params]
+    return Result(made, bottom_diffs, param_diffs_made, [blob.data.copy() for blob in layer.params])
 
 
 class _Steps:
