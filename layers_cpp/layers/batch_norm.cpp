@@ -200,6 +200,8 @@ class BatchNormLayer : public Layer {
       stored_mean = fraction_ * stored_mean + static_cast<float>(mu);
       stored_variance = fraction_ * stored_variance + unbiased * static_cast<float>(variance);
     }
+    // Another net that shares the statistics may have folded them into weights.
+    for (size_t i = 0; i < 3; ++i) params[i]->data_storage().touch();
   }
 
   template <class T>
