@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from data_records import GOLDEN
 from google.protobuf import text_format
-from helpers.golden import make_working_folder
 
 from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
@@ -15,10 +14,9 @@ RECORDED = np.load(GOLDEN / "transform.npz")
 
 
 @pytest.fixture
-def in_golden_folder(monkeypatch, tmp_path):
+def in_golden_folder(monkeypatch):
     """The folder the recorded nets name their files from."""
-    make_working_folder(tmp_path)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(GOLDEN.parent)
 
 
 @pytest.mark.usefixtures("in_golden_folder")
