@@ -30,7 +30,22 @@ TRAIN, TEST = 0, 1
 
 @dataclass(frozen=True)
 class NetOptions:
-    """How a net is built and planned, beyond what its prototxt says; see `Net` for the meanings."""
+    """How a net is built and planned, beyond what its prototxt says.
+
+    Attributes
+    ----------
+    seed : int, optional
+        Seed of fillers and layers; drawn from `set_random_seed`'s sequence or from entropy when not given.
+    precision : {"float32", "bfloat16"}
+        Element type of activations.
+    device : {"cpu"}
+        Where the layers run.
+    fill : bool
+        False leaves learned blobs without values and memory, to look at shapes and sizes only.
+    keep_diffs : bool
+        False lets the gradients of intermediate blobs take turns in memory: they cannot be read after
+        backward.
+    """
 
     seed: int | None = None
     precision: str = "float32"
@@ -61,10 +76,7 @@ class Net:
     weights : str, optional
         File of trained weights to load.
     **options
-        Fields of `NetOptions`. `seed`: of fillers and layers, drawn from `set_random_seed`'s sequence or from entropy
-        when not given. `precision`: "float32" or "bfloat16", element type of activations. `device`: "cpu".
-        `fill`: False leaves learned blobs unallocated, to look at shapes and sizes only. `keep_diffs`: False lets the
-        gradients of intermediate blobs take turns in memory, so that they cannot be read after backward.
+        Fields of `NetOptions`.
 
     Raises
     ------

@@ -10,12 +10,14 @@
 
 namespace caffe {
 
-// channels_last stores axis 1 fastest (NHWC, NDHWC). It applies to blobs of 4 or 5 axes; all others are plain.
+// channels_last stores axis 1 fastest (NHWC, NDHWC). It applies to blobs of 4 or 5 axes; all others are
+// plain.
 enum class Layout { plain, channels_last };
 
 class Blob {
  public:
-  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain) : dtype_(dtype), layout_(layout) {}
+  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain)
+      : dtype_(dtype), layout_(layout) {}
 
   const Shape& shape() const { return shape_; }
   int64_t dim(size_t axis) const { return shape_[axis]; }

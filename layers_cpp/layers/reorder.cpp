@@ -1,7 +1,8 @@
-// Reorder: the same values in another layout or element type. Inserted by the plan, never written in a prototxt.
+// Reorder: the same values in another layout or element type. Inserted by the plan, never written in a
+// prototxt.
 //
-// forward: y = x, backward: dx = dy. Where both sides lie in memory alike (a 1x1 map, one channel) the top shares the
-// bottom's storages and nothing is copied.
+// forward: y = x, backward: dx = dy. Where both sides lie in memory alike (a 1x1 map, one channel) the top
+// shares the bottom's storages and nothing is copied.
 #include "core/onednn.hpp"
 #include "core/registry.hpp"
 
@@ -39,7 +40,9 @@ class ReorderLayer : public Layer {
       backward_.execute(context, top[0]->diff<void>(), bottom[0]->diff<void>());
   }
 
-  size_t scratch_bytes() const override { return std::max(forward_.scratch_bytes(), backward_.scratch_bytes()); }
+  size_t scratch_bytes() const override {
+    return std::max(forward_.scratch_bytes(), backward_.scratch_bytes());
+  }
 
  private:
   static void stop_sharing(Blob& top) {

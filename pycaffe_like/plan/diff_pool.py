@@ -1,7 +1,7 @@
 """Memory pass for training: diffs of intermediate blobs whose lives do not overlap use the same memory.
 
-A diff lives from the backward step that writes it first to the last one that reads it. Diffs that somebody outside
-may look at keep memory of their own: those of inputs, of outputs, and of tops with a loss weight.
+A diff lives from the backward step that writes it first to the last one that reads it. Diffs that somebody
+outside may look at keep memory of their own: those of inputs, of outputs, and of tops with a loss weight.
 """
 
 from __future__ import annotations

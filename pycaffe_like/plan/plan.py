@@ -84,7 +84,7 @@ def make_plan(
     fusion : bool
         Whether neighbouring layers may run as one.
     keep_diffs : bool
-        Keep the gradients of all blobs after backward; False lets those of intermediate blobs take turns in memory.
+        Keep the gradients of all blobs after backward; False lets those of intermediate blobs take turns.
     seed : int
         Seed of the layers' random numbers.
     keep : mapping of str to core.Blob, optional

@@ -17,7 +17,8 @@ layer { name: "bn0" type: "BatchNorm" bottom: "conv0" top: "conv0" }
 layer { name: "relu0" type: "ReLU" bottom: "conv0" top: "conv0" }
 layer { name: "conv1" type: "Convolution" bottom: "conv0" top: "conv1"
         convolution_param { num_output: 16 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
-layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { kernel_size: 3 stride: 1 pad: 1 } }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+        pooling_param { kernel_size: 3 stride: 1 pad: 1 } }
 layer { name: "sum" type: "Eltwise" bottom: "conv0" bottom: "pool1" top: "sum" }
 layer { name: "relu" type: "ReLU" bottom: "sum" top: "sum" }
 layer { name: "flat" type: "Flatten" bottom: "sum" top: "flat" }
