@@ -142,7 +142,7 @@ void Executor::backward(size_t begin, size_t end, bool all) {
   for (size_t i = end; i-- > begin;) {
     Step& step = steps_[i];
     if (timing) backward_ms[i] = 0;
-    if (!step.need_backward && !all) continue;
+    if (!step.need_backward && !(all && step.layer->has_backward())) continue;
     named(step, [&] {
       if (!step.layer->runs_backward) prepare_backward(step);
       const auto start = timing ? Clock::now() : Clock::time_point();

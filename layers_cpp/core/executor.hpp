@@ -28,7 +28,8 @@ class Executor {
 
   // Steps [begin, end) in order, each reshaped first if a bottom's shape has changed. Returns their loss.
   double forward(size_t begin, size_t end);
-  // Steps [begin, end) from the last to the first; those that need no backward are passed over, unless `all`.
+  // Steps [begin, end) from the last to the first; those that need no backward are passed over; with `all`,
+  // only those that cannot run it.
   void backward(size_t begin, size_t end, bool all = false);
 
   size_t size() const { return steps_.size(); }

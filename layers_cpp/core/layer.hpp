@@ -38,6 +38,9 @@ class Layer {
   virtual void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                         const Blobs& bottom) = 0;
 
+  // False for a layer that was planned to run forward only.
+  virtual bool has_backward() const { return true; }
+
   // Bytes the layer keeps beside the blobs (masks, packed weights), and bytes of scratch it needs; known after
   // reshape(). `training` says whether backward will be called.
   virtual size_t private_bytes(bool /*training*/) const { return 0; }

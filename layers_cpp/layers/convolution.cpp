@@ -75,9 +75,8 @@ class ConvolutionLayer : public Layer {
       throw ShapeError(message("the weights ", to_string(params[0]->shape()), " do not fit bottom shape ",
                                to_string(bottom[0]->shape())));
     type_ = bottom[0]->dtype();
-    if (folds_ && runs_backward) throw ConfigError("a convolution with folded statistics runs forward only");
     create_forward(*bottom[0], *top[0]);
-    if (runs_backward) create_backward(*bottom[0], *top[0]);
+    if (runs_backward && has_backward()) create_backward(*bottom[0], *top[0]);
     primitive_scratch_ = std::max({forward_.scratch_bytes(), forward_weights_.scratch_bytes(),
                                    backward_data_.scratch_bytes(), backward_weights_.scratch_bytes(),
                                    learn_.scratch_bytes(), gradient_.scratch_bytes()});
@@ -108,6 +107,8 @@ class ConvolutionLayer : public Layer {
       if (propagate_down[i]) propagate(context, scratch, *bottom[i], dy);
     }
   }
+
+  bool has_backward() const override { return !folds_; }
 
   size_t private_bytes(bool training) const override {
     return forward_weights_.bytes() + folded_.bytes() + (training ? backward_weights_.bytes() : 0);

@@ -20,7 +20,9 @@ class ReorderLayer : public Layer {
     if (shared_) {
       top[0]->share_data(*bottom[0]);
       top[0]->share_diff(*bottom[0]);
-    } else if (!empty_) {
+    } else {
+      if (bottom[0]->shared_data() == top[0]->shared_data()) stop_sharing(*top[0]);
+      if (empty_) return;
       const auto from = describe(*bottom[0]), to = describe(*top[0]);
       forward_.create(from, to);
       backward_.create(to, from);
@@ -40,6 +42,13 @@ class ReorderLayer : public Layer {
   size_t scratch_bytes() const override { return std::max(forward_.scratch_bytes(), backward_.scratch_bytes()); }
 
  private:
+  static void stop_sharing(Blob& top) {
+    Blob own(top.dtype());
+    own.reshape(top.shape());
+    top.share_data(own);
+    top.share_diff(own);
+  }
+
   // Strides of axes with one element do not matter.
   static bool same_memory(const Blob& a, const Blob& b) {
     const auto left = a.strides(), right = b.strides();

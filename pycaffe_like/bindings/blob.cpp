@@ -43,6 +43,12 @@ py::array view(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   return blob.dtype() == DType::float32 ? view_float32(blob, storage) : copy_bfloat16(blob, storage);
 }
 
+py::array diff_view(const Blob& blob) {
+  if (blob.diff_pooled())
+    throw ConfigError("the gradient of this blob is not kept, its memory is used again; build with keep_diffs=True");
+  return view(blob, blob.shared_diff());
+}
+
 // The array's memory becomes the blob's data, without a copy; shape and strides must be those of the blob.
 void alias_data(Blob& blob, const py::array_t<float>& array) {
   std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
@@ -85,7 +91,7 @@ void bind_blob(py::module_& m) {
       .def_property_readonly("shape", &Blob::shape, "Dims in Caffe's axis order, a list.")
       .def_property_readonly("data", [](const Blob& b) { return view(b, b.shared_data()); },
                              "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
-      .def_property_readonly("diff", [](const Blob& b) { return view(b, b.shared_diff()); },
+      .def_property_readonly("diff", &diff_view,
                              "NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).")
       .def("reshape", &reshape, "Change the shape: blob.reshape(n, c, h, w).")
       .def_property_readonly("count", &Blob::count, "Number of elements.")
@@ -97,6 +103,8 @@ void bind_blob(py::module_& m) {
       .def_property_readonly("layout",
                              [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
+      .def_property_readonly("diff_bytes", [](const Blob& b) { return b.shared_diff()->bytes(); },
+                             "Size of the memory of the gradient, which blobs of other sizes may use as well.")
       .def_property_readonly("data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
                              "Equal for blobs that share their data.")
       .def_property_readonly("diff_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_diff().get()); },
@@ -104,6 +112,8 @@ void bind_blob(py::module_& m) {
       .def("alias_data", &alias_data, py::arg("array"), "Use the array's memory as data; shape and strides must fit.")
       .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
+      .def_property_readonly("diff_pooled", &Blob::diff_pooled, "Whether the gradient is not kept after backward.")
+      .def("pool_diff", &Blob::pool_diff, py::arg("slot"), "Take turns with other blobs in the diff of `slot`.")
       .def("clear_diff", [](Blob& b) { b.diff_storage().clear(); }, "Set the gradient to zero.");
 
   m.def("fill",

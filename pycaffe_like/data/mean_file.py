@@ -28,7 +28,8 @@ def read_mean(path: str) -> npt.NDArray[np.float32]:
         There is no such file, or it is not a mean image.
     """
     blob = read_blobproto(path)
-    mean: npt.NDArray[np.float32] = np.ascontiguousarray(blob.data, dtype=np.float32).reshape(blob.shape)
+    # Aligned, because the blob's numbers lie in the file's bytes wherever they happen to.
+    mean: npt.NDArray[np.float32] = np.require(blob.data, np.float32, ["C", "A"]).reshape(blob.shape)
     if mean.ndim == 4 and mean.shape[0] == 1:
         mean = mean[0]
     if mean.ndim != 3 or mean.size == 0:
