@@ -149,6 +149,7 @@ void Executor::backward(size_t begin, size_t end, bool all) {
     if (timing) backward_ms[i] = 0;
     if (!step.need_backward && !(all && step.layer->has_backward())) continue;
     named(step, [&] {
+      if (!step.layer->has_backward()) throw ConfigError("it was planned to run forward only");
       if (!step.layer->runs_backward) prepare_backward(step);
       const auto start = timing ? Clock::now() : Clock::time_point();
       step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);

@@ -287,11 +287,18 @@ def test_statistics_without_a_factor_count_as_zero():
 def test_folded_statistics_have_no_gradient():
     case = case_of("square")
     x, params, diff = inputs_of(case)
-    with pytest.raises(ConfigError, match="folded statistics runs forward only"):
+    with pytest.raises(ConfigError, match="planned to run forward only"):
         run(
             "Convolution", {**case.arguments, "batch_norm": True}, x, params=[*params, *STATISTICS],
             top_diffs=[diff], layout=case.layout,
         )  # fmt: skip
+
+
+def test_a_folded_convolution_is_passed_over_when_all_layers_are_asked_to_run_backward():
+    _, net = nets_to_change("float32")
+    net.forward()
+    net.plan.executor.backward(0, len(net.plan.executor), all=True)
+    assert not net.params["layer"][0].diff.any()
 
 
 # Packed weights follow the learned ones

@@ -213,6 +213,13 @@ def test_frozen_layers_are_fused_when_they_learn_nothing_at_all():
     assert not net.plan.graph.nodes[1].need_backward
 
 
+@pytest.mark.parametrize(("force", "copies"), [(True, 2), (False, 1)])
+def test_a_fused_batch_norm_keeps_its_input_where_backward_reads_it(force, copies):
+    batch = batch_norm(fields="batch_norm_param { use_global_stats: false }")
+    net = build(conv(bias=False), batch, scale(), relu(), phase=caffe.TEST, force=force)
+    assert net.memory().data == 4 * (180 + copies * 450)
+
+
 # Nobody can tell
 
 CHAINS = {name: layers for name, (layers, _) in FUSED.items()} | {

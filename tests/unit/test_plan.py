@@ -90,10 +90,11 @@ def test_only_blobs_of_4_and_5_axes_are_channels_last(shape, layout):
     assert not reorders(net)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 4, 3, 2)])
 @pytest.mark.parametrize("kind", ["InnerProduct", "Flatten", "Reshape"])
-def test_layers_that_read_in_logical_order_get_a_reorder(kind):
+def test_layers_that_read_in_logical_order_get_a_reorder(kind, shape):
     fields = {"InnerProduct": IP, "Reshape": "reshape_param { shape { dim: 0 dim: -1 } }"}.get(kind, "")
-    net = build(X, layer("reads", kind, "x", fields=fields))
+    net = build(source("x", *shape), layer("reads", kind, "x", fields=fields))
     assert reorders(net) == ["reads/reorder_x"]
 
 
