@@ -19,6 +19,10 @@ class Blob:
         """
         Use the array's memory as data; shape and strides must fit.
         """
+    def assign_diff(self, values: Blob) -> None:
+        """
+        Set the gradient to another float32 blob's data.
+        """
     def clear_diff(self) -> None:
         """
         Set the gradient to zero.

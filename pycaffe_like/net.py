@@ -254,7 +254,7 @@ class Net:
             Views of the outputs (of the tops of `end` when it is given) and of `blobs`.
         """
         if inputs:
-            self._assign(inputs, self.inputs, lambda blob: blob.data)
+            self._assign(inputs, self.inputs, _set_data)
         first = self._index_of(start) if start is not None else 0
         last = self._index_of(end) if end is not None else len(self.graph.nodes) - 1
         self._forward(first, last)
@@ -283,7 +283,7 @@ class Net:
             Views of the diffs of the inputs (of the bottoms of `end` when it is given) and of `diffs`.
         """
         if top_diffs:
-            self._assign(top_diffs, self.outputs, lambda blob: blob.diff)
+            self._assign(top_diffs, self.outputs, _set_diff)
         first = self._index_of(start) if start is not None else len(self.graph.nodes) - 1
         last = self._index_of(end) if end is not None else 0
         self._backward(first, last)
@@ -340,7 +340,7 @@ class Net:
         return self._order[layer]
 
     def _assign(
-        self, values: dict[str, Any], names: list[str], array_of: Callable[[core.Blob], Array]
+        self, values: dict[str, Any], names: list[str], put: Callable[[core.Blob, Any], None]
     ) -> None:
         if set(values) != set(names):
             raise Exception(f"expected values for exactly {sorted(names)}, got {sorted(values)}")
@@ -350,7 +350,7 @@ class Net:
                 raise Exception(
                     f"blob {name!r} has shape {tuple(blob.shape)}, the value has {np.shape(value)}"
                 )
-            array_of(blob)[...] = value
+            put(blob, value)
 
     def forward_all(self, blobs: Iterable[str] | None = None, **inputs: Any) -> dict[str, Array]:
         """Run any number of samples through the net, batch by batch; returns copies of the outputs."""
@@ -468,6 +468,17 @@ def _classic_arguments(
     if phase not in (TRAIN, TEST):
         raise TypeError(f"phase must be caffe.TRAIN or caffe.TEST, got {phase!r}")
     return phase, given.get("level", level), given.get("stages", stages), given.get("weights", weights)
+
+
+def _set_data(blob: core.Blob, value: npt.ArrayLike) -> None:
+    blob.data[...] = value
+
+
+def _set_diff(blob: core.Blob, value: npt.ArrayLike) -> None:
+    """Set a gradient of any element type; NumPy cannot write bfloat16."""
+    values = core.Blob(blob.shape, "float32", blob.layout)
+    values.data[...] = value
+    blob.assign_diff(values)
 
 
 def _padded(values: npt.NDArray[Any], batch: int) -> npt.NDArray[Any]:

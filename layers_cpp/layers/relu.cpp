@@ -14,7 +14,8 @@ void relu_forward(const T* x, T* y, int64_t count, float slope) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       const float value = x[i];
-      y[i] = value > 0 ? value : (value <= 0 ? slope * value : value);
+      const float negative = slope == 0 ? 0.0f : slope * value;  // 0 * -inf would be NaN
+      y[i] = value > 0 ? value : (value <= 0 ? negative : value);
     }
   });
 }

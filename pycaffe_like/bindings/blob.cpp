@@ -50,6 +50,16 @@ py::array diff_view(const Blob& blob) {
   return view(blob, blob.shared_diff());
 }
 
+// Takes over another blob's data as gradient, whatever the two element types; shape and layout must be equal.
+void assign_diff(Blob& blob, Blob& values) {
+  if (values.dtype() != DType::float32 || values.shape() != blob.shape() || values.layout() != blob.layout())
+    throw ShapeError("the values must be float32, of the blob's shape and layout");
+  dispatch(blob.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    std::copy_n(values.data(), blob.count(), blob.diff<T>());
+  });
+}
+
 // The array's memory becomes the blob's data, without a copy; shape and strides must be those of the blob.
 void alias_data(Blob& blob, const py::array_t<float>& array) {
   std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
@@ -128,6 +138,7 @@ void bind_blob(py::module_& m) {
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
       .def_property_readonly("diff_pooled", &Blob::diff_pooled,
                              "Whether the gradient is not kept after backward.")
+      .def("assign_diff", &assign_diff, py::arg("values"), "Set the gradient to another float32 blob's data.")
       .def("pool_diff", &Blob::pool_diff, py::arg("slot"),
            "Take turns with other blobs in the diff of `slot`.")
       .def("clear_diff", [](Blob& b) { b.diff_storage().clear(); }, "Set the gradient to zero.");

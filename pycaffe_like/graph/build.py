@@ -154,6 +154,7 @@ class _Builder:
                         "param", index, "lr_mult",
                     )  # fmt: skip
                 param.lr_mult = 0.0
+                param.learned = False
             if given:
                 _load_given(layer, index, given[index], param.blob)
             else:

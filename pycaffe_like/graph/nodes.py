@@ -60,6 +60,8 @@ class Param:
         The param whose memory this one uses, None for an owner.
     lr_mult, decay_mult : float
         Multipliers of the solver's rates; those of the owner count.
+    learned : bool
+        Whether it gets a gradient; statistics do not.
     blob : core.Blob
         Values and gradient, float32 and plain.
     """
@@ -70,6 +72,7 @@ class Param:
     blob: core.Blob
     lr_mult: float = 1.0
     decay_mult: float = 1.0
+    learned: bool = True
     owner: Param | None = None
 
     @property

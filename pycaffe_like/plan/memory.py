@@ -55,7 +55,7 @@ def measure(plan: Plan) -> Memory:
         param.blob.diff_id: param.blob.bytes
         for node in plan.graph.nodes
         for param, flag in zip(node.params, node.param_propagate_down)
-        if flag and node.need_backward
+        if flag and node.need_backward and param.learned
     }
     return Memory(
         data=sum(data.values()),

@@ -106,3 +106,17 @@ def test_wrong_numbers_of_blobs_are_rejected(bottoms, tops, problem):
     with pytest.raises(ConfigError, match=f"ReLU takes exactly {problem}") as error:
         layer_net('type: "ReLU"', *[[1.0]] * bottoms, tops=tops)
     assert error.value.layer == "layer"
+
+
+@pytest.mark.parametrize("relu_follows", ["Convolution", "alone"])
+def test_negative_infinity_becomes_zero(relu_follows):
+    text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 dim: 2 } } }'
+    if relu_follows == "Convolution":
+        text += """layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+            convolution_param { num_output: 1 kernel_size: 1 weight_filler { value: 1 } } }"""
+    bottom = "c" if relu_follows == "Convolution" else "x"
+    text += f'layer {{ name: "r" type: "ReLU" bottom: "{bottom}" top: "{bottom}" }}'
+    net = net_from_text(text)
+    net.blobs["x"].data[...] = [[[[-np.inf, 2.0]]]]
+    net.forward()
+    np.testing.assert_array_equal(net.blobs[bottom].data.ravel(), [0.0, 2.0])

@@ -349,3 +349,15 @@ def test_a_net_that_is_only_looked_at_takes_no_memory():
     net = net_from_text("\n".join([source("x", 256, 64, 128, 128), *chain]), caffe.TEST, fill=False)
     assert net.memory().data == 41 * 2**30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_gradient_of_a_bfloat16_output_can_be_given():
+    text = """force_backward: true
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+                inner_product_param { num_output: 4 weight_filler { value: 0.5 } } }"""
+    net = net_from_text(text, precision="bfloat16")
+    net.forward(x=np.ones((2, 3)))
+    assert net.blobs["ip"].dtype == "bfloat16"
+    gradient = net.backward(ip=np.full((2, 4), 2.0))["x"]
+    np.testing.assert_array_equal(gradient, np.full((2, 3), 4.0))
