@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycaffe_like import _core as core
-from pycaffe_like.net import Net
+from pycaffe_like.net import Net, NetOptions
 
 from .settings import MOMENTUM, RATE, WEIGHT_DECAY
 from .synthetic import SEED, fill_params, make_document, make_inputs, make_state
@@ -15,7 +15,9 @@ class OurNet:
 
     def __init__(self, task: Task) -> None:
         self.net = Net.from_document(
-            make_document(task), make_state(task), seed=SEED, precision=task.precision
+            make_document(task),
+            make_state(task),
+            NetOptions(seed=SEED, precision=task.precision, keep_diffs=False),
         )
         self.graph = self.net.graph
         for name, values in make_inputs(self.graph).items():

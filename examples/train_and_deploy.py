@@ -1,4 +1,4 @@
-"""Builds a net in Python, trains it for some steps and runs it on new data: all through `import caffe`.
+"""Builds a net in Python, trains it for some steps and runs it on data of its own, through `import caffe`.
 
 The task: tell whether a point lies inside a circle. Run it anywhere; it writes to a temporary folder.
 """

@@ -23,6 +23,10 @@ class Blob:
         """
         Set the gradient to zero.
         """
+    def pool_diff(self, slot: Blob) -> None:
+        """
+        Take turns with other blobs in the diff of `slot`.
+        """
     def reshape(self, *args: int) -> None:
         """
         Change the shape: blob.reshape(n, c, h, w).
@@ -66,9 +70,19 @@ class Blob:
         NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).
         """
     @property
+    def diff_bytes(self) -> int:
+        """
+        Size of the memory of the gradient, which blobs of other sizes may use as well.
+        """
+    @property
     def diff_id(self) -> int:
         """
         Equal for blobs that share their diff.
+        """
+    @property
+    def diff_pooled(self) -> bool:
+        """
+        Whether the gradient is not kept after backward.
         """
     @property
     def dtype(self) -> str:

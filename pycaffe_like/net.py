@@ -29,6 +29,32 @@ TRAIN, TEST = 0, 1
 
 
 @dataclass(frozen=True)
+class NetOptions:
+    """How a net is built and planned, beyond what its prototxt says.
+
+    Attributes
+    ----------
+    seed : int, optional
+        Seed of fillers and layers; drawn from `set_random_seed`'s sequence or from entropy when not given.
+    precision : {"float32", "bfloat16"}
+        Element type of activations.
+    device : {"cpu"}
+        Where the layers run.
+    fill : bool
+        False leaves learned blobs without values and memory, to look at shapes and sizes only.
+    keep_diffs : bool
+        False lets the gradients of intermediate blobs take turns in memory: they cannot be read after
+        backward.
+    """
+
+    seed: int | None = None
+    precision: str = "float32"
+    device: str = "cpu"
+    fill: bool = True
+    keep_diffs: bool = True
+
+
+@dataclass(frozen=True)
 class LayerView:
     """A layer as `net.layers` shows it: its type name and learned blobs."""
 
@@ -49,15 +75,8 @@ class Net:
         Further state that include and exclude rules ask for.
     weights : str, optional
         File of trained weights to load.
-    seed : int, optional
-        Seed of fillers and layers; drawn from `set_random_seed`'s sequence or from entropy when not given.
-    precision : {"float32", "bfloat16"}
-        Element type of activations.
-    device : {"cpu"}
-        Where the layers run.
-    fill : bool
-        Give learned blobs their initial values; False leaves them unallocated, to look at shapes and sizes
-        only.
+    **options
+        Fields of `NetOptions`.
 
     Raises
     ------
@@ -77,10 +96,7 @@ class Net:
         level: int = 0,
         stages: Sequence[str] | None = None,
         weights: str | None = None,
-        seed: int | None = None,
-        precision: str = "float32",
-        device: str = "cpu",
-        fill: bool = True,
+        **options: Any,
     ) -> None:
         phase, level, stages, weights = _classic_arguments(args, phase, level, stages, weights)
         document = upgrade.read_net(network_file)
@@ -89,31 +105,23 @@ class Net:
         state.phase = phase
         state.level = level
         state.stage.extend(stages or [])
-        self._build(document, state, seed, precision, device, fill)
+        self._build(document, state, NetOptions(**options))
         if weights:
             self.copy_from(weights)
 
     @classmethod
-    def from_document(
-        cls,
-        document: Any,
-        state: Any,
-        *,
-        seed: int | None = None,
-        precision: str = "float32",
-        device: str = "cpu",
-    ) -> Net:
+    def from_document(cls, document: Any, state: Any, options: NetOptions) -> Net:
         """Build from a parsed net and a complete NetState, as solvers do."""
         net = cls.__new__(cls)
-        net._build(document, state, seed, precision, device, fill=True)
+        net._build(document, state, options)
         return net
 
-    def _build(
-        self, document: Any, state: Any, seed: int | None, precision: str, device: str, fill: bool
-    ) -> None:
-        self.seed = next_seed() if seed is None else seed
-        self.precision = precision
-        self.graph: Graph = build_graph(document, state, seed=self.seed, device=device, fill=fill)
+    def _build(self, document: Any, state: Any, options: NetOptions) -> None:
+        self.seed = next_seed() if options.seed is None else options.seed
+        self._options = options
+        self.graph: Graph = build_graph(
+            document, state, seed=self.seed, device=options.device, fill=options.fill
+        )
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
@@ -124,12 +132,22 @@ class Net:
         keep = {} if not hasattr(self, "plan") else dict(self.blobs)
         with errors_of_steps(self.graph):
             self.plan: Plan = make_plan(
-                self.graph, precision=self.precision, fusion=fusion, seed=self.seed, keep=keep
+                self.graph,
+                precision=self._options.precision,
+                fusion=fusion,
+                keep_diffs=self._options.keep_diffs,
+                seed=self.seed,
+                keep=keep,
             )
         self._fused = fusion
         self.blobs: OrderedDict[str, core.Blob] = OrderedDict(
             (name, self.plan.blob(value)) for name, value in self.plan.graph.blobs().items()
         )
+
+    @property
+    def precision(self) -> str:
+        """Element type of activations."""
+        return self._options.precision
 
     def reseed(self, seed: int) -> None:
         """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs stay."""

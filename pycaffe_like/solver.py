@@ -20,7 +20,7 @@ from .divergence import diverged
 from .errors import ConfigError
 from .logs import progress as progress_bar
 from .lr_policy import Progress, learning_rate
-from .net import Net
+from .net import Net, NetOptions
 from .prototext import Document
 from .seeds import next_seed
 from .signals import Action
@@ -50,8 +50,8 @@ class Solver:
     ----------
     solver : str or Document
         Path of a solver prototxt, or a parsed one.
-    precision : {"float32", "bfloat16"}
-        Element type of activations.
+    **options
+        Fields of `net.NetOptions` for all nets: `precision`, `keep_diffs`.
 
     Attributes
     ----------
@@ -76,8 +76,7 @@ class Solver:
     def __init__(
         self,
         solver: str | os.PathLike[str] | Document,
-        *,
-        precision: str = "float32",
+        **options: Any,
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
         check_solver(document, self.type)
@@ -86,8 +85,9 @@ class Solver:
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
         self.seed = self._choose_seed()
-        self.net = build_train_net(document, seed=self.seed, precision=precision)
-        self.test_nets = build_test_nets(document, seed=self.seed, precision=precision)
+        net_options = NetOptions(seed=self.seed, **options)
+        self.net = build_train_net(document, net_options)
+        self.test_nets = build_test_nets(document, net_options)
         self._updater = _make_updater(self.type, self.net)
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)

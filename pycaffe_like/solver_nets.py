@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import schema
-from .net import TEST, TRAIN, Net
+from .net import TEST, TRAIN, Net, NetOptions
 from .prototext import Document
 from .solver_rules import TRAIN_SOURCES
 from .upgrade import NetDocument, embedded_net, read_net
@@ -40,23 +40,23 @@ class _Source:
         return self.field if self.field.endswith("_param") else f"{self.field} file: {self.file}"
 
 
-def build_train_net(solver: Document, *, seed: int, precision: str) -> Net:
+def build_train_net(solver: Document, options: NetOptions) -> Net:
     """Build the net that is trained."""
     field = next(field for field in TRAIN_SOURCES if solver.message.HasField(field))
     source = _Source(solver, field)
     specified = f"specified in {field}." if field.endswith("_param") else f"from {source}"
     log.info("Creating training net %s", specified)
-    return _build(source, TRAIN, solver.message.train_state, solver, seed, precision)
+    return _build(source, TRAIN, solver.message.train_state, solver, options)
 
 
-def build_test_nets(solver: Document, *, seed: int, precision: str) -> list[Net]:
+def build_test_nets(solver: Document, options: NetOptions) -> list[Net]:
     """Build one net for each `test_iter`."""
     nets = []
     for number, source in enumerate(_test_sources(solver)):
         log.info("Creating test net (#%d) specified by %s", number, source)
         states = solver.message.test_state
         own = states[number] if states else schema.NetState()
-        nets.append(_build(source, TEST, own, solver, seed, precision))
+        nets.append(_build(source, TEST, own, solver, options))
     return nets
 
 
@@ -71,13 +71,13 @@ def _test_sources(solver: Document) -> Iterator[_Source]:
         yield _Source(solver, generic)
 
 
-def _build(source: _Source, phase: int, own_state: Any, solver: Document, seed: int, precision: str) -> Net:
+def _build(source: _Source, phase: int, own_state: Any, solver: Document, options: NetOptions) -> Net:
     """Build one net; its state is the phase, then what the net file says, then what the solver says."""
     document = source.read()
     state = schema.NetState(phase=phase)
     state.MergeFrom(document.message.state)
     state.MergeFrom(own_state)
-    net = Net.from_document(document, state, seed=seed, precision=precision)
+    net = Net.from_document(document, state, options)
     for path in weight_files(solver.message):
         log.info("Finetuning from %s", path)
         net.copy_from(path)

@@ -55,7 +55,8 @@ def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     if not flags["gpu"] and _asks_for_gpu(document):
         log.warning("%s sets solver_mode: GPU; this build trains on the CPU", flags["solver"])
     snapshot = flags["snapshot"]
-    solver = solver_class(document)(document, precision=check_precision(flags["precision"]))
+    precision = check_precision(flags["precision"])
+    solver = solver_class(document)(document, precision=precision, keep_diffs=False)
     solver.poll_action = actions.poll
     try:
         if snapshot:

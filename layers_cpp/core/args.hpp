@@ -1,5 +1,5 @@
-// The keyword arguments of a layer's constructor, as its Python mapping gives them: canonical and complete. A missing
-// or mistyped one is a mistake of the mapping, not of the user.
+// The keyword arguments of a layer's constructor, as its Python mapping gives them: canonical and complete. A
+// missing or mistyped one is a mistake of the mapping, not of the user.
 #pragma once
 
 #include <map>

@@ -10,12 +10,14 @@
 
 namespace caffe {
 
-// channels_last stores axis 1 fastest (NHWC, NDHWC). It applies to blobs of 4 or 5 axes; all others are plain.
+// channels_last stores axis 1 fastest (NHWC, NDHWC). It applies to blobs of 4 or 5 axes; all others are
+// plain.
 enum class Layout { plain, channels_last };
 
 class Blob {
  public:
-  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain) : dtype_(dtype), layout_(layout) {}
+  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain)
+      : dtype_(dtype), layout_(layout) {}
 
   const Shape& shape() const { return shape_; }
   int64_t dim(size_t axis) const { return shape_[axis]; }
@@ -48,6 +50,12 @@ class Blob {
   const std::shared_ptr<Storage>& shared_diff() const { return diff_; }
   void share_data(const Blob& other) { data_ = other.data_; }
   void share_diff(const Blob& other) { diff_ = other.diff_; }
+  // Takes turns with other blobs in the diff of `slot`: contents last only while backward needs them.
+  void pool_diff(const Blob& slot) {
+    diff_ = slot.diff_;
+    diff_pooled_ = true;
+  }
+  bool diff_pooled() const { return diff_pooled_; }
 
  private:
   Shape shape_;
@@ -55,6 +63,7 @@ class Blob {
   DType dtype_;
   Layout layout_;
   uint64_t shape_version_ = 1;
+  bool diff_pooled_ = false;
   std::shared_ptr<Storage> data_ = std::make_shared<Storage>();
   std::shared_ptr<Storage> diff_ = std::make_shared<Storage>();
 };

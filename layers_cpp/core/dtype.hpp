@@ -17,7 +17,8 @@ struct bfloat16 {
   uint16_t bits = 0;
 
   bfloat16() = default;
-  bfloat16(float value) : bits(round(value)) {}  // NOLINT: implicit, so that kernels are written once for both types
+  bfloat16(float value)
+      : bits(round(value)) {}         // NOLINT: implicit, so that kernels are written once for both types
   bfloat16& operator=(float value) {  // not through a temporary: the compiler would not vectorise its copy
     bits = round(value);
     return *this;
@@ -32,7 +33,8 @@ struct bfloat16 {
   }
 };
 
-// Calls body(T{}) with the C++ type of `type`: dispatch(blob.dtype(), [&](auto zero) { kernel<decltype(zero)>(); }).
+// Calls body(T{}) with the C++ type of `type`: dispatch(blob.dtype(), [&](auto zero) {
+// kernel<decltype(zero)>(); }).
 template <class Body>
 decltype(auto) dispatch(DType type, Body&& body) {
   return type == DType::float32 ? std::forward<Body>(body)(float{}) : std::forward<Body>(body)(bfloat16{});

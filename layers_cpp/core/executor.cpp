@@ -52,7 +52,11 @@ void named(const Step& step, Body&& body) {
 }  // namespace
 
 Executor::Executor(std::vector<Step> steps, uint64_t seed)
-    : seed(seed), forward_ms(steps.size()), backward_ms(steps.size()), steps_(std::move(steps)), seen_(steps_.size()) {
+    : seed(seed),
+      forward_ms(steps.size()),
+      backward_ms(steps.size()),
+      steps_(std::move(steps)),
+      seen_(steps_.size()) {
   for (Step& step : steps_) step.layer->runs_backward = step.need_backward;
 }
 
@@ -109,7 +113,8 @@ double Executor::loss_of(Step& step) const {
     dispatch(top.dtype(), [&](auto zero) {
       using T = decltype(zero);
       const T *data = top.data<T>(), *weight = top.diff<T>();
-      for (int64_t k = 0; k < top.count(); ++k) loss += static_cast<double>(data[k]) * static_cast<double>(weight[k]);
+      for (int64_t k = 0; k < top.count(); ++k)
+        loss += static_cast<double>(data[k]) * static_cast<double>(weight[k]);
     });
   }
   return loss;
@@ -144,6 +149,7 @@ void Executor::backward(size_t begin, size_t end, bool all) {
     if (timing) backward_ms[i] = 0;
     if (!step.need_backward && !(all && step.layer->has_backward())) continue;
     named(step, [&] {
+      if (!step.layer->has_backward()) throw ConfigError("it was planned to run forward only");
       if (!step.layer->runs_backward) prepare_backward(step);
       const auto start = timing ? Clock::now() : Clock::time_point();
       step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);
@@ -151,7 +157,8 @@ void Executor::backward(size_t begin, size_t end, bool all) {
     });
     if (check_finite)
       for (size_t k = 0; k < step.bottoms.size(); ++k)
-        if (step.propagate_down[k]) require_finite(*step.bottoms[k], true, step.name, "gradient of bottom", k);
+        if (step.propagate_down[k])
+          require_finite(*step.bottoms[k], true, step.name, "gradient of bottom", k);
   }
 }
 

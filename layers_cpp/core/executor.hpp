@@ -35,7 +35,8 @@ class Executor {
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
 
-  // What random numbers depend on: the net's seed, and the number of the forward pass, which the owner counts.
+  // What random numbers depend on: the net's seed, and the number of the forward pass, which the owner
+  // counts.
   uint64_t seed;
   uint64_t iteration = 0;
   // Stop at the first value that is not finite, naming layer and blob.

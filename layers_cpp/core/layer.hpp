@@ -1,9 +1,9 @@
 // What every layer is: set-up by its constructor, a pure shape rule, forward and backward.
 //
-// Contract, the same as Caffe's: forward overwrites the tops' data. backward overwrites the diffs of the bottoms whose
-// propagate_down is set, leaves the others alone, and accumulates (+=) into the diffs of its params whose
-// param_propagate_down is set. A top may be the very blob of the bottom at the same position (in-place) only where the
-// layer's Python mapping says so.
+// Contract, the same as Caffe's: forward overwrites the tops' data. backward overwrites the diffs of the
+// bottoms whose propagate_down is set, leaves the others alone, and accumulates (+=) into the diffs of its
+// params whose param_propagate_down is set. A top may be the very blob of the bottom at the same position
+// (in-place) only where the layer's Python mapping says so.
 #pragma once
 
 #include <memory>
@@ -25,13 +25,13 @@ class Layer {
  public:
   virtual ~Layer() = default;
 
-  // The shapes of the tops, and of the learned blobs, for bottoms of these shapes. Pure: nothing is allocated or
-  // remembered. Throws ShapeError where the layer cannot take them.
+  // The shapes of the tops, and of the learned blobs, for bottoms of these shapes. Pure: nothing is allocated
+  // or remembered. Throws ShapeError where the layer cannot take them.
   virtual std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const = 0;
   virtual std::vector<Shape> param_shapes(const std::vector<Shape>& /*bottoms*/) const { return {}; }
 
-  // Called before the first run and after every change of a bottom's shape; the tops have their new shapes already.
-  // Here primitives are created and storages shared, so that forward and backward only compute.
+  // Called before the first run and after every change of a bottom's shape; the tops have their new shapes
+  // already. Here primitives are created and storages shared, so that forward and backward only compute.
   virtual void reshape(const Blobs& /*bottom*/, const Blobs& /*top*/) {}
 
   virtual void forward(const Context& context, const Blobs& bottom, const Blobs& top) = 0;
@@ -41,8 +41,8 @@ class Layer {
   // False for a layer that was planned to run forward only.
   virtual bool has_backward() const { return true; }
 
-  // Bytes the layer keeps beside the blobs (masks, packed weights), and bytes of scratch it needs; known after
-  // reshape(). `training` says whether backward will be called.
+  // Bytes the layer keeps beside the blobs (masks, packed weights), and bytes of scratch it needs; known
+  // after reshape(). `training` says whether backward will be called.
   virtual size_t private_bytes(bool /*training*/) const { return 0; }
   virtual size_t scratch_bytes() const { return 0; }
 

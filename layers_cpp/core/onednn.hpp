@@ -2,10 +2,9 @@
 #pragma once
 
 #include <initializer_list>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <utility>
-
-#include <oneapi/dnnl/dnnl.hpp>
 
 #include "core/layer.hpp"
 
@@ -17,8 +16,8 @@ inline dnnl::memory::data_type onednn_type(DType type) {
   return type == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
 }
 
-// The blob's own shape, type and strides. Refuses what oneDNN 3.2 is not safe with: empty blobs and blobs of 2^31
-// bytes or more.
+// The blob's own shape, type and strides. Refuses what oneDNN 3.2 is not safe with: empty blobs and blobs of
+// 2^31 bytes or more.
 dnnl::memory::desc describe(const Blob& blob);
 // The same memory seen under another shape of equal count; plain (C-contiguous) strides.
 dnnl::memory::desc describe_plain(const Shape& shape, DType type);
@@ -35,7 +34,8 @@ class Primitive {
 
   // `arguments` lists what execute() will be given, in that order.
   template <class PrimitiveDesc>
-  void create(const PrimitiveDesc& desc, std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments) {
+  void create(const PrimitiveDesc& desc,
+              std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments) {
     primitive_ = dnnl::primitive(desc.get());
     bind(desc.scratchpad_desc(), arguments);
   }
@@ -47,7 +47,8 @@ class Primitive {
   void execute(const Context& context, std::initializer_list<void*> pointers, size_t offset = 0);
 
  private:
-  void bind(const dnnl::memory::desc& scratchpad, std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments);
+  void bind(const dnnl::memory::desc& scratchpad,
+            std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments);
 
   dnnl::primitive primitive_{};
   std::unordered_map<int, dnnl::memory> arguments_;

@@ -1,5 +1,5 @@
-// Splits a range over the OpenMP threads. The split depends on nothing but the range and the number of threads, so a
-// run repeats its bits at the same thread count.
+// Splits a range over the OpenMP threads. The split depends on nothing but the range and the number of
+// threads, so a run repeats its bits at the same thread count.
 #pragma once
 
 #include <omp.h>
@@ -15,8 +15,8 @@ inline int max_threads() {
   return threads;
 }
 
-// Calls body(begin, end, thread) on disjoint pieces of [0, count). Pieces have at least `grain` items: below that a
-// thread costs more than it saves. Not to be nested.
+// Calls body(begin, end, thread) on disjoint pieces of [0, count). Pieces have at least `grain` items: below
+// that a thread costs more than it saves. Not to be nested.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   const int64_t wanted = std::max<int64_t>(1, count / std::max<int64_t>(1, grain));

@@ -24,7 +24,8 @@ Registration::Registration(const std::string& type, Device device, LayerFactory 
 std::shared_ptr<Layer> create_layer(const std::string& type, Device device, const Args& args) {
   const auto found = factories().find({device, type});
   if (found == factories().end())
-    throw ConfigError(message("layer type '", type, "' has no ", device == Device::cpu ? "CPU" : "CUDA", " kernel"));
+    throw ConfigError(
+        message("layer type '", type, "' has no ", device == Device::cpu ? "CPU" : "CUDA", " kernel"));
   return found->second(args);
 }
 

@@ -22,9 +22,9 @@ struct Registration {
 std::shared_ptr<Layer> create_layer(const std::string& type, Device device, const Args& args);
 std::vector<std::string> registered_layers(Device device);  // sorted
 
-#define REGISTER_LAYER(type, device, Class)                                \
-  static const ::caffe::Registration registration_##Class(                 \
-      type, ::caffe::Device::device,                                       \
+#define REGISTER_LAYER(type, device, Class)                \
+  static const ::caffe::Registration registration_##Class( \
+      type, ::caffe::Device::device,                       \
       [](const ::caffe::Args& args) { return std::make_shared<Class>(args); })
 
 }  // namespace caffe

@@ -12,8 +12,8 @@ using Shape = std::vector<int64_t>;
 constexpr int64_t kMaxAxes = 32;
 constexpr int64_t kMaxCount = 2147483647;  // Caffe's INT_MAX; oneDNN 3.2 overflows beyond it
 
-// Product of all dims; 1 for a scalar. Throws ShapeError for a negative dim, more than 32 axes or more than 2^31 - 1
-// elements.
+// Product of all dims; 1 for a scalar. Throws ShapeError for a negative dim, more than 32 axes or more than
+// 2^31 - 1 elements.
 int64_t count(const Shape& shape);
 
 // Product of dims [begin, end), which must already have been checked by count().

@@ -1,4 +1,5 @@
-// A piece of memory that blobs share: allocated (and zeroed) at its first use, so that planning a net costs nothing.
+// A piece of memory that blobs share: allocated (and zeroed) at its first use, so that planning a net costs
+// nothing.
 #pragma once
 
 #include <atomic>
@@ -18,22 +19,23 @@ class Storage {
   // The memory, 64-byte aligned, zero when new.
   void* data();
 
-  // Makes the contents zero. Unless a view looks at them, the zeros are written only when somebody asks for them.
+  // Makes the contents zero. Unless a view looks at them, the zeros are written only when somebody asks for
+  // them.
   void clear();
   // The memory for a caller that overwrites all of it, so that pending zeros need not be written.
   void* overwrite();
   bool zero() const { return zero_ || !memory_; }
 
-  // Uses memory owned by somebody else, who is kept alive through `owner`, until the next alias() or a reserve() that
-  // must grow.
+  // Uses memory owned by somebody else, who is kept alive through `owner`, until the next alias() or a
+  // reserve() that must grow.
   void alias(void* memory, size_t bytes, std::shared_ptr<void> owner);
 
   size_t bytes() const { return bytes_; }
   bool allocated() const { return memory_ != nullptr; }
   std::shared_ptr<void> memory();  // the same, shared: keeps a view valid when the storage grows
 
-  // Whoever derives something from the contents (packed weights) asks whether they may have changed since. A view
-  // handed out to Python may write at any time, so they count as changed as long as one lives.
+  // Whoever derives something from the contents (packed weights) asks whether they may have changed since. A
+  // view handed out to Python may write at any time, so they count as changed as long as one lives.
   void touch() { ++version_; }
   uint64_t version() const { return version_; }
   bool exposed() const { return views_ > 0; }

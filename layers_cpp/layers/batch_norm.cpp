@@ -1,15 +1,16 @@
 // BatchNorm: normalises each channel to mean 0 and variance 1 over all items and positions.
 //
-//   xhat = (x - mu) / sqrt(v + eps),  y = xhat, or s xhat + t with scale_bias, then max(., 0) with a fused ReLU
-//   dx = s / sqrt(v + eps) * (dy - mean(dy) - xhat mean(dy xhat)) over a batch; s / sqrt(v + eps) * dy with global statistics
-//   ds += sum(dy xhat), dt += sum(dy)
+//   xhat = (x - mu) / sqrt(v + eps),  y = xhat, or s xhat + t with scale_bias, then max(., 0) with a fused
+//   ReLU dx = s / sqrt(v + eps) * (dy - mean(dy) - xhat mean(dy xhat)) over a batch; s / sqrt(v + eps) * dy
+//   with global statistics ds += sum(dy xhat), dt += sum(dy)
 //
-// mu, v: of the batch (v biased), or the stored sums divided by the stored factor. Every forward over a batch updates the
-// stored ones: factor = f factor + 1, mean = f mean + mu, variance = f variance + v m / (m - 1), m items a channel.
-// Learned blobs: mean (C), variance (C), factor (1), and with scale_bias s (C), t (C).
+// mu, v: of the batch (v biased), or the stored sums divided by the stored factor. Every forward over a batch
+// updates the stored ones: factor = f factor + 1, mean = f mean + mu, variance = f variance + v m / (m - 1),
+// m items a channel. Learned blobs: mean (C), variance (C), factor (1), and with scale_bias s (C), t (C).
 //
-// Channels-last memory is a matrix of rows by C channels, which the kernels stream over once for the statistics and once
-// for the result. Other shapes are planes of `inner` values a channel. In place, xhat is kept for backward.
+// Channels-last memory is a matrix of rows by C channels, which the kernels stream over once for the
+// statistics and once for the result. Other shapes are planes of `inner` values a channel. In place, xhat is
+// kept for backward.
 #include <algorithm>
 #include <cmath>
 
@@ -19,7 +20,8 @@
 namespace caffe {
 namespace {
 
-// Sums are taken in float over this many values, then in double: exact enough for any batch, and still vectorised.
+// Sums are taken in float over this many values, then in double: exact enough for any batch, and still
+// vectorised.
 constexpr int64_t kBlock = 256;
 
 // Where the values of a channel lie: `outer` times `inner` consecutive ones.
@@ -28,8 +30,8 @@ struct Extent {
   int64_t items() const { return outer * inner; }
 };
 
-// Adds up term(c, i) and other(c, i), i counting values in memory, over all items of each channel. `sums` gets 2 * C
-// doubles; `partials` has room for that for each thread.
+// Adds up term(c, i) and other(c, i), i counting values in memory, over all items of each channel. `sums`
+// gets 2 * C doubles; `partials` has room for that for each thread.
 template <class Terms>
 void channel_sums(const Extent& extent, double* sums, double* partials, Terms&& terms) {
   const int64_t channels = extent.channels;
@@ -75,12 +77,13 @@ template <class Body>
 void each_value(const Extent& extent, Body&& body) {
   const int64_t channels = extent.channels, inner = extent.inner;
   if (inner == 1) {
-    parallel_for(extent.outer, std::max<int64_t>(1, kElementwiseGrain / channels), [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row) {
+    parallel_for(extent.outer, std::max<int64_t>(1, kElementwiseGrain / channels),
+                 [&](int64_t begin, int64_t end, int) {
+                   for (int64_t row = begin; row < end; ++row) {
 #pragma omp simd
-        for (int64_t c = 0; c < channels; ++c) body(c, row * channels + c);
-      }
-    });
+                     for (int64_t c = 0; c < channels; ++c) body(c, row * channels + c);
+                   }
+                 });
   } else {
     parallel_for(extent.outer * channels, std::max<int64_t>(1, kElementwiseGrain / inner),
                  [&](int64_t begin, int64_t end, int) {
@@ -154,7 +157,9 @@ class BatchNormLayer : public Layer {
     });
   }
 
-  size_t private_bytes(bool) const override { return statistics_.bytes() + sums_.bytes() + normalised_.bytes(); }
+  size_t private_bytes(bool) const override {
+    return statistics_.bytes() + sums_.bytes() + normalised_.bytes();
+  }
 
  private:
   float* mean() { return static_cast<float*>(statistics_.data()); }
@@ -183,11 +188,12 @@ class BatchNormLayer : public Layer {
     std::vector<float> origin(channels);
     for (int64_t c = 0; c < channels; ++c) origin[c] = x[c * inner];
     const float* shifted_by = origin.data();
-    channel_sums(extent_, sums(), sums() + 2 * channels, [=](int64_t c, int64_t i, float& sum, float& squares) {
-      const float value = static_cast<float>(x[i]) - shifted_by[c];
-      sum += value;
-      squares += value * value;
-    });
+    channel_sums(extent_, sums(), sums() + 2 * channels,
+                 [=](int64_t c, int64_t i, float& sum, float& squares) {
+                   const float value = static_cast<float>(x[i]) - shifted_by[c];
+                   sum += value;
+                   squares += value * value;
+                 });
     const double items = static_cast<double>(extent_.items());
     const float unbiased = extent_.items() > 1 ? static_cast<float>(items / (items - 1)) : 1.0f;
     params[2]->data()[0] = fraction_ * params[2]->data()[0] + 1;
@@ -200,6 +206,8 @@ class BatchNormLayer : public Layer {
       stored_mean = fraction_ * stored_mean + static_cast<float>(mu);
       stored_variance = fraction_ * stored_variance + unbiased * static_cast<float>(variance);
     }
+    // Another net that shares the statistics may have folded them into weights.
+    for (size_t i = 0; i < 3; ++i) params[i]->data_storage().touch();
   }
 
   template <class T>
@@ -236,11 +244,12 @@ class BatchNormLayer : public Layer {
     };
     const bool learn = affine_ && (param_propagate_down[3] || param_propagate_down[4]);
     if (!global_ || learn) {
-      channel_sums(extent_, sums(), sums() + 2 * channels, [=](int64_t c, int64_t i, float& sum, float& product) {
-        const float xhat = xhat_at(c, i), gradient = gradient_at(c, i, xhat);
-        sum += gradient;
-        product += gradient * xhat;
-      });
+      channel_sums(extent_, sums(), sums() + 2 * channels,
+                   [=](int64_t c, int64_t i, float& sum, float& product) {
+                     const float xhat = xhat_at(c, i), gradient = gradient_at(c, i, xhat);
+                     sum += gradient;
+                     product += gradient * xhat;
+                   });
       if (learn) add_param_gradients();
     }
     if (!dx) return;

@@ -1,13 +1,15 @@
-// Convolution over S spatial axes with groups, stride, padding and dilation (cross-correlation: no kernel flip).
+// Convolution over S spatial axes with groups, stride, padding and dilation (cross-correlation: no kernel
+// flip).
 //
-//   y[n, o, p] = b[o] + sum over c in the group of o, q in the kernel of W[o, c, q] * x[n, c, p * stride - pad + q * dilation]
-//   dx = the transposed convolution of dy with W;  dW += correlation of x and dy;  db += sum of dy over n and p
+//   y[n, o, p] = b[o] + sum over c in the group of o, q in the kernel of W[o, c, q] * x[n, c, p * stride -
+//   pad + q * dilation] dx = the transposed convolution of dy with W;  dW += correlation of x and dy;  db +=
+//   sum of dy over n and p
 //
-// x: (N, C, in...), W: (O, C / group, kernel...), b: (O), y: (N, O, out...), out = (in + 2 pad - extent) / stride + 1
-// rounded down, extent = dilation * (kernel - 1) + 1. Axes before `axis` count as items. Several bottoms of one shape
-// share the weights. Computed by oneDNN on the blobs' own layout; weights are packed once per update. A ReLU may be
-// fused: then y = max(., 0), and backward masks dy in place first. Where only forward runs, a BatchNorm with stored
-// statistics and a Scale may be folded into the weights.
+// x: (N, C, in...), W: (O, C / group, kernel...), b: (O), y: (N, O, out...), out = (in + 2 pad - extent) /
+// stride + 1 rounded down, extent = dilation * (kernel - 1) + 1. Axes before `axis` count as items. Several
+// bottoms of one shape share the weights. Computed by oneDNN on the blobs' own layout; weights are packed
+// once per update. A ReLU may be fused: then y = max(., 0), and backward masks dy in place first. Where only
+// forward runs, a BatchNorm with stored statistics and a Scale may be folded into the weights.
 #include <algorithm>
 
 #include "core/error.hpp"
@@ -51,10 +53,12 @@ class ConvolutionLayer : public Layer {
     Shape top(bottoms[0].begin(), bottoms[0].begin() + static_cast<int64_t>(axis));
     top.push_back(outputs_);
     for (size_t i = 0; i < kernel_.size(); ++i) {
-      const int64_t padded = bottoms[0][axis + 1 + i] + 2 * pad_[i], extent = dilation_[i] * (kernel_[i] - 1) + 1;
+      const int64_t padded = bottoms[0][axis + 1 + i] + 2 * pad_[i],
+                    extent = dilation_[i] * (kernel_[i] - 1) + 1;
       if (padded < extent)
-        throw ShapeError(message("the kernel covers ", extent, " along spatial axis ", i, ", the padded input has only ",
-                                 padded, "; bottom shape is ", to_string(bottoms[0])));
+        throw ShapeError(message("the kernel covers ", extent, " along spatial axis ", i,
+                                 ", the padded input has only ", padded, "; bottom shape is ",
+                                 to_string(bottoms[0])));
       top.push_back((padded - extent) / stride_[i] + 1);
     }
     count(top);
@@ -77,9 +81,9 @@ class ConvolutionLayer : public Layer {
     type_ = bottom[0]->dtype();
     create_forward(*bottom[0], *top[0]);
     if (runs_backward && has_backward()) create_backward(*bottom[0], *top[0]);
-    primitive_scratch_ = std::max({forward_.scratch_bytes(), forward_weights_.scratch_bytes(),
-                                   backward_data_.scratch_bytes(), backward_weights_.scratch_bytes(),
-                                   learn_.scratch_bytes(), gradient_.scratch_bytes()});
+    primitive_scratch_ =
+        std::max({forward_.scratch_bytes(), forward_weights_.scratch_bytes(), backward_data_.scratch_bytes(),
+                  backward_weights_.scratch_bytes(), learn_.scratch_bytes(), gradient_.scratch_bytes()});
   }
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
@@ -97,6 +101,7 @@ class ConvolutionLayer : public Layer {
 
   void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
+    if (folds_) throw ConfigError("a convolution with folded statistics runs forward only");
     if (empty_) return;
     const bool learn = param_propagate_down[0] || (bias_ && param_propagate_down[1]);
     for (size_t i = 0; i < bottom.size(); ++i) {
@@ -140,11 +145,11 @@ class ConvolutionLayer : public Layer {
   void check_channels(const Shape& bottom) const {
     const size_t axis = canonical_axis(bottom, axis_);
     if (bottom.size() - axis - 1 != kernel_.size())
-      throw ShapeError(message("the kernel has ", kernel_.size(), " axes, the bottom of shape ", to_string(bottom), " has ",
-                               bottom.size() - axis - 1, " spatial axes"));
+      throw ShapeError(message("the kernel has ", kernel_.size(), " axes, the bottom of shape ",
+                               to_string(bottom), " has ", bottom.size() - axis - 1, " spatial axes"));
     if (bottom[axis] % group_ != 0)
-      throw ShapeError(message("group ", group_, " does not divide the ", bottom[axis], " channels of bottom shape ",
-                               to_string(bottom)));
+      throw ShapeError(message("group ", group_, " does not divide the ", bottom[axis],
+                               " channels of bottom shape ", to_string(bottom)));
   }
 
   // A blob as oneDNN sees it: axes before the channels are one, and there is at least one spatial axis.
@@ -152,7 +157,8 @@ class ConvolutionLayer : public Layer {
     describe(blob);  // refuses what is not safe
     const size_t axis = canonical_axis(blob.shape(), axis_);
     const auto blob_strides = blob.strides();
-    dnnl::memory::dims dims{count(blob.shape(), 0, axis)}, strides{axis > 0 ? blob_strides[axis - 1] : blob.count()};
+    dnnl::memory::dims dims{count(blob.shape(), 0, axis)},
+        strides{axis > 0 ? blob_strides[axis - 1] : blob.count()};
     for (size_t i = axis; i < blob.shape().size(); ++i) {
       dims.push_back(blob.dim(i));
       strides.push_back(blob_strides[i]);
@@ -185,7 +191,8 @@ class ConvolutionLayer : public Layer {
     const auto src = view(bottom, type_), dst = view(top, type_);
     const auto weights = describe_any(weight_dims(), type_);
     const bool has_bias = bias_ || folds_;
-    const dnnl::memory::desc bias = has_bias ? describe_plain({outputs_}, DType::float32) : dnnl::memory::desc();
+    const dnnl::memory::desc bias =
+        has_bias ? describe_plain({outputs_}, DType::float32) : dnnl::memory::desc();
     dnnl::primitive_attr attr = default_attr();
     if (relu_) {
       dnnl::post_ops relu;
@@ -193,22 +200,24 @@ class ConvolutionLayer : public Layer {
       attr.set_post_ops(relu);
     }
     const auto strides = spatial(stride_, 1), dilates = spatial(dilation_, 0, -1), pads = spatial(pad_, 0);
-    forward_desc_ = has_bias ? convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
-                                                                algorithm::convolution_direct, src, weights, bias, dst,
-                                                                strides, dilates, pads, pads, attr)
-                          : convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
-                                                                algorithm::convolution_direct, src, weights, dst,
-                                                                strides, dilates, pads, pads, attr);
+    forward_desc_ = has_bias
+                        ? convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
+                                                              algorithm::convolution_direct, src, weights,
+                                                              bias, dst, strides, dilates, pads, pads, attr)
+                        : convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
+                                                              algorithm::convolution_direct, src, weights,
+                                                              dst, strides, dilates, pads, pads, attr);
     if (has_bias)
       forward_.create(forward_desc_, {{DNNL_ARG_SRC, src},
                                       {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()},
                                       {DNNL_ARG_BIAS, bias},
                                       {DNNL_ARG_DST, dst}});
     else
-      forward_.create(forward_desc_, {{DNNL_ARG_SRC, src},
-                                      {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()},
-                                      {DNNL_ARG_DST, dst}});
-    forward_weights_.create(describe_plain(weight_dims(), DType::float32), forward_desc_.weights_desc(), folds_);
+      forward_.create(
+          forward_desc_,
+          {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()}, {DNNL_ARG_DST, dst}});
+    forward_weights_.create(describe_plain(weight_dims(), DType::float32), forward_desc_.weights_desc(),
+                            folds_);
     if (folds_) folded_.create(params, bias_, folds_scale_, eps_);
   }
 
@@ -231,19 +240,19 @@ class ConvolutionLayer : public Layer {
     staging_bytes_ = 2 * src_staging_.bytes + diff_dst_staging_.bytes;
     const auto strides = spatial(stride_, 1), dilates = spatial(dilation_, 0, -1), pads = spatial(pad_, 0);
 
-    const convolution_backward_data::primitive_desc data_desc(cpu_engine(), algorithm::convolution_direct, src,
-                                                              describe_any(weight_dims(), type), dst, strides, dilates,
-                                                              pads, pads, forward_hint(type, src, dst), default_attr());
-    backward_data_.create(data_desc, {{DNNL_ARG_DIFF_DST, dst},
-                                      {DNNL_ARG_WEIGHTS, data_desc.weights_desc()},
-                                      {DNNL_ARG_DIFF_SRC, src}});
+    const convolution_backward_data::primitive_desc data_desc(
+        cpu_engine(), algorithm::convolution_direct, src, describe_any(weight_dims(), type), dst, strides,
+        dilates, pads, pads, forward_hint(type, src, dst), default_attr());
+    backward_data_.create(
+        data_desc,
+        {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, data_desc.weights_desc()}, {DNNL_ARG_DIFF_SRC, src}});
     backward_weights_.create(describe_plain(weight_dims(), DType::float32), data_desc.weights_desc());
 
     const auto diff_weights = describe_any(weight_dims(), DType::float32);
     const auto diff_bias = describe_plain({outputs_}, DType::float32);
     const convolution_backward_weights::primitive_desc weights_desc(
-        cpu_engine(), algorithm::convolution_direct, src, diff_weights, diff_bias, dst, strides, dilates, pads, pads,
-        forward_hint(type, src, dst), default_attr());
+        cpu_engine(), algorithm::convolution_direct, src, diff_weights, diff_bias, dst, strides, dilates,
+        pads, pads, forward_hint(type, src, dst), default_attr());
     learn_.create(weights_desc, {{DNNL_ARG_SRC, src},
                                  {DNNL_ARG_DIFF_DST, dst},
                                  {DNNL_ARG_DIFF_WEIGHTS, weights_desc.diff_weights_desc()},
@@ -254,12 +263,21 @@ class ConvolutionLayer : public Layer {
   // Backward descriptors want a forward one of the same types as a hint; post-ops do not matter to them.
   convolution_forward::primitive_desc forward_hint(DType type, const dnnl::memory::desc& src,
                                                    const dnnl::memory::desc& dst) const {
-    return {cpu_engine(), prop_kind::forward_training, algorithm::convolution_direct, src, describe_any(weight_dims(), type),
-            describe_plain({outputs_}, DType::float32), dst, spatial(stride_, 1), spatial(dilation_, 0, -1),
-            spatial(pad_, 0), spatial(pad_, 0)};
+    return {cpu_engine(),
+            prop_kind::forward_training,
+            algorithm::convolution_direct,
+            src,
+            describe_any(weight_dims(), type),
+            describe_plain({outputs_}, DType::float32),
+            dst,
+            spatial(stride_, 1),
+            spatial(dilation_, 0, -1),
+            spatial(pad_, 0),
+            spatial(pad_, 0)};
   }
 
-  static void create_staging(Staging& staging, const dnnl::memory::desc& own, const dnnl::memory::desc& wanted) {
+  static void create_staging(Staging& staging, const dnnl::memory::desc& own,
+                             const dnnl::memory::desc& wanted) {
     staging.needed = own != wanted;
     staging.bytes = 0;
     if (!staging.needed) return;

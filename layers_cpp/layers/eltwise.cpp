@@ -3,8 +3,8 @@
 //   PROD: y = prod_i x_i         dx_i = dy prod_{j != i} x_j, or dy y / x_i where stable_prod_grad is off
 //   MAX: y = max_i x_i           dx_i = dy where i won, else 0
 // MAX: bottom 0 beats bottom 1 only when greater; each later bottom wins only when greater than the best so
-// far. The backward pass finds the winners again instead of keeping a mask. Not for in-place use. A ReLU may be
-// fused into SUM: then y = max(sum, 0) and dx_i = c_i dy where y > 0, else 0.
+// far. The backward pass finds the winners again instead of keeping a mask. Not for in-place use. A ReLU may
+// be fused into SUM: then y = max(sum, 0) and dx_i = c_i dy where y > 0, else 0.
 #include <algorithm>
 #include <cstring>
 
@@ -94,7 +94,8 @@ void product_of_others(const Arrays<T>& x, const T* dy, size_t k, T* dx, int64_t
 
 // The same under a fused ReLU.
 template <class T>
-void clipped_sum_backward(const T* y, const T* dy, const std::vector<float>& c, const Outputs<T>& dx, int64_t count) {
+void clipped_sum_backward(const T* y, const T* dy, const std::vector<float>& c, const Outputs<T>& dx,
+                          int64_t count) {
   in_blocks(count, [&](int64_t begin, int64_t size) {
     for (size_t k = 0; k < dx.size(); ++k) {
       if (!dx[k]) continue;

@@ -2,9 +2,9 @@
 //
 //   dX = dY W,  dW += dY^T X,  db += column sums of dY
 //
-// X: (M, K), the axes before `axis` flattened into M and the rest into K; W: (N, K), or (K, N) with `transpose`; b: (N);
-// Y: (M, N). Three matrix products of oneDNN on the learned blob's own layout: nothing is packed in float32. A ReLU may be
-// fused: then Y = max(., 0), and backward masks dY in place first.
+// X: (M, K), the axes before `axis` flattened into M and the rest into K; W: (N, K), or (K, N) with
+// `transpose`; b: (N); Y: (M, N). Three matrix products of oneDNN on the learned blob's own layout: nothing
+// is packed in float32. A ReLU may be fused: then Y = max(., 0), and backward masks dY in place first.
 #include <algorithm>
 
 #include "core/error.hpp"
@@ -84,7 +84,8 @@ class InnerProductLayer : public Layer {
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
       if (relu_) mask_by_relu(top[0]->data<T>(), top[0]->diff<T>(), top[0]->count());
-      if (bias_ && param_propagate_down[1]) add_column_sums(top[0]->diff<T>(), params[1]->diff(), rows_, outputs_);
+      if (bias_ && param_propagate_down[1])
+        add_column_sums(top[0]->diff<T>(), params[1]->diff(), rows_, outputs_);
     });
     if (param_propagate_down[0]) {
       Storage& gradient = params[0]->diff_storage();
@@ -96,7 +97,8 @@ class InnerProductLayer : public Layer {
         learn.execute(context, {dy, x, sum});
     }
     if (propagate_down[0])
-      backward_data_.execute(context, {dy, backward_weights_.get(context, *params[0]), bottom[0]->diff<void>()});
+      backward_data_.execute(context,
+                             {dy, backward_weights_.get(context, *params[0]), bottom[0]->diff<void>()});
   }
 
   size_t private_bytes(bool training) const override {
@@ -104,29 +106,35 @@ class InnerProductLayer : public Layer {
   }
   size_t scratch_bytes() const override {
     return std::max({forward_.scratch_bytes(), backward_data_.scratch_bytes(), learn_first_.scratch_bytes(),
-                     learn_more_.scratch_bytes(),
-                     forward_weights_.scratch_bytes(), backward_weights_.scratch_bytes()});
+                     learn_more_.scratch_bytes(), forward_weights_.scratch_bytes(),
+                     backward_weights_.scratch_bytes()});
   }
 
  private:
   using Desc = dnnl::memory::desc;
 
   // A row-major matrix, or the transpose of one stored so.
-  static Desc matrix(int64_t rows, int64_t columns, DType type) { return describe_plain({rows, columns}, type); }
+  static Desc matrix(int64_t rows, int64_t columns, DType type) {
+    return describe_plain({rows, columns}, type);
+  }
   static Desc transposed(int64_t rows, int64_t columns, DType type) {
     return {{rows, columns}, onednn_type(type), dnnl::memory::dims{1, rows}};
   }
 
-  // W as the right operand (K, N) of the forward product, and as the right operand (N, K) of the backward one.
+  // W as the right operand (K, N) of the forward product, and as the right operand (N, K) of the backward
+  // one.
   Desc weights_kn() const {
-    return transpose_ ? matrix(inputs_, outputs_, DType::float32) : transposed(inputs_, outputs_, DType::float32);
+    return transpose_ ? matrix(inputs_, outputs_, DType::float32)
+                      : transposed(inputs_, outputs_, DType::float32);
   }
   Desc weights_nk() const {
-    return transpose_ ? transposed(outputs_, inputs_, DType::float32) : matrix(outputs_, inputs_, DType::float32);
+    return transpose_ ? transposed(outputs_, inputs_, DType::float32)
+                      : matrix(outputs_, inputs_, DType::float32);
   }
 
   static Desc wanted(const Desc& plain, DType type) {
-    return type == DType::float32 ? plain : Desc(plain.get_dims(), onednn_type(type), dnnl::memory::format_tag::any);
+    return type == DType::float32 ? plain
+                                  : Desc(plain.get_dims(), onednn_type(type), dnnl::memory::format_tag::any);
   }
 
   void create_forward(DType type) {
@@ -141,7 +149,9 @@ class InnerProductLayer : public Layer {
     const auto desc = bias_ ? matmul::primitive_desc(cpu_engine(), x, weights, bias, y, attr)
                             : matmul::primitive_desc(cpu_engine(), x, weights, y, attr);
     if (bias_)
-      forward_.create(desc, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, desc.weights_desc()}, {DNNL_ARG_BIAS, bias},
+      forward_.create(desc, {{DNNL_ARG_SRC, x},
+                             {DNNL_ARG_WEIGHTS, desc.weights_desc()},
+                             {DNNL_ARG_BIAS, bias},
                              {DNNL_ARG_DST, y}});
     else
       forward_.create(desc, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, desc.weights_desc()}, {DNNL_ARG_DST, y}});
@@ -151,8 +161,8 @@ class InnerProductLayer : public Layer {
   void create_backward(DType type) {
     const Desc x = matrix(rows_, inputs_, type), dy = matrix(rows_, outputs_, type);
     const matmul::primitive_desc data_desc(cpu_engine(), dy, wanted(weights_nk(), type), x, default_attr());
-    backward_data_.create(data_desc,
-                          {{DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, data_desc.weights_desc()}, {DNNL_ARG_DST, x}});
+    backward_data_.create(
+        data_desc, {{DNNL_ARG_SRC, dy}, {DNNL_ARG_WEIGHTS, data_desc.weights_desc()}, {DNNL_ARG_DST, x}});
     backward_weights_.create(weights_nk(), data_desc.weights_desc());
 
     dnnl::primitive_attr accumulate = default_attr();

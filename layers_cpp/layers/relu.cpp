@@ -1,7 +1,7 @@
 // ReLU: y = max(x, 0) + s * min(x, 0), element by element, s = negative_slope.
 //
-// Gradient: dx = dy * (y > 0 ? 1 : s). It is decided by the sign of y, which for s >= 0 is the sign of x, so that
-// in-place use (y over x, dx over dy) is exact. NaN passes through in both directions.
+// Gradient: dx = dy * (y > 0 ? 1 : s). It is decided by the sign of y, which for s >= 0 is the sign of x, so
+// that in-place use (y over x, dx over dy) is exact. NaN passes through in both directions.
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
 
@@ -46,7 +46,8 @@ class ReLULayer : public Layer {
   void backward(const Context&, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
     if (!propagate_down[0]) return;
-    // With a negative slope below 0 the sign of y says nothing; then x decides (the mapping refuses in-place use).
+    // With a negative slope below 0 the sign of y says nothing; then x decides (the mapping refuses in-place
+    // use).
     const BlobPtr& sign = slope_ < 0 ? bottom[0] : top[0];
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);

@@ -1,7 +1,8 @@
-// Reorder: the same values in another layout or element type. Inserted by the plan, never written in a prototxt.
+// Reorder: the same values in another layout or element type. Inserted by the plan, never written in a
+// prototxt.
 //
-// forward: y = x, backward: dx = dy. Where both sides lie in memory alike (a 1x1 map, one channel) the top shares the
-// bottom's storages and nothing is copied.
+// forward: y = x, backward: dx = dy. Where both sides lie in memory alike (a 1x1 map, one channel) the top
+// shares the bottom's storages and nothing is copied.
 #include "core/onednn.hpp"
 #include "core/registry.hpp"
 
@@ -20,7 +21,9 @@ class ReorderLayer : public Layer {
     if (shared_) {
       top[0]->share_data(*bottom[0]);
       top[0]->share_diff(*bottom[0]);
-    } else if (!empty_) {
+    } else {
+      if (bottom[0]->shared_data() == top[0]->shared_data()) stop_sharing(*top[0]);
+      if (empty_) return;
       const auto from = describe(*bottom[0]), to = describe(*top[0]);
       forward_.create(from, to);
       backward_.create(to, from);
@@ -37,9 +40,18 @@ class ReorderLayer : public Layer {
       backward_.execute(context, top[0]->diff<void>(), bottom[0]->diff<void>());
   }
 
-  size_t scratch_bytes() const override { return std::max(forward_.scratch_bytes(), backward_.scratch_bytes()); }
+  size_t scratch_bytes() const override {
+    return std::max(forward_.scratch_bytes(), backward_.scratch_bytes());
+  }
 
  private:
+  static void stop_sharing(Blob& top) {
+    Blob own(top.dtype());
+    own.reshape(top.shape());
+    top.share_data(own);
+    top.share_diff(own);
+  }
+
   // Strides of axes with one element do not matter.
   static bool same_memory(const Blob& a, const Blob& b) {
     const auto left = a.strides(), right = b.strides();

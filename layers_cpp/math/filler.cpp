@@ -100,7 +100,8 @@ void fill(const Filler& filler, Blob& blob, uint64_t seed, uint64_t stream, uint
   if (type == "constant") {
     std::fill_n(blob.data(), blob.count(), filler.value);
   } else if (type == "uniform") {
-    if (filler.min > filler.max) throw ConfigError(message("uniform filler: min ", filler.min, " > max ", filler.max));
+    if (filler.min > filler.max)
+      throw ConfigError(message("uniform filler: min ", filler.min, " > max ", filler.max));
     uniform(blob, random, filler.min, filler.max);
   } else if (type == "gaussian") {
     if (!(filler.std > 0)) throw ConfigError(message("gaussian filler: std must be > 0, got ", filler.std));

@@ -11,12 +11,12 @@ namespace caffe {
 struct Filler {
   std::string type = "constant";
   float value = 0, min = 0, max = 1, mean = 0, std = 1;
-  int64_t sparse = -1;                    // nonzero inputs wanted per output, -1 for all
-  std::string variance_norm = "FAN_IN";   // or FAN_OUT, AVERAGE
+  int64_t sparse = -1;                   // nonzero inputs wanted per output, -1 for all
+  std::string variance_norm = "FAN_IN";  // or FAN_OUT, AVERAGE
 };
 
-// Fills `blob.data`. `seed` and `stream` choose the random numbers, `iteration` a fresh draw of them. Throws ConfigError
-// for an unknown type or a blob the filler cannot fill.
+// Fills `blob.data`. `seed` and `stream` choose the random numbers, `iteration` a fresh draw of them. Throws
+// ConfigError for an unknown type or a blob the filler cannot fill.
 void fill(const Filler& filler, Blob& blob, uint64_t seed, uint64_t stream, uint64_t iteration);
 
 }  // namespace caffe

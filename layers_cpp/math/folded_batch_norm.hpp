@@ -13,7 +13,8 @@ namespace caffe {
 
 class FoldedBatchNorm {
  public:
-  // `params`: weights, bias if `has_bias`, then mean, variance and factor of BatchNorm, then s and t if `has_scale`.
+  // `params`: weights, bias if `has_bias`, then mean, variance and factor of BatchNorm, then s and t if
+  // `has_scale`.
   void create(const Blobs& params, bool has_bias, bool has_scale, float eps) {
     params_ = params;
     has_bias_ = has_bias;

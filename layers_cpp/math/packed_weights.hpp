@@ -1,4 +1,5 @@
-// Learned weights in the layout and type a primitive wants. Packed again only when the plain ones may have changed.
+// Learned weights in the layout and type a primitive wants. Packed again only when the plain ones may have
+// changed.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,8 @@ namespace caffe {
 
 class PackedWeights {
  public:
-  // `plain` describes the learned blob's memory, `wanted` what the primitive asked for. `copies`: a copy is kept even
-  // if they are alike, because what is packed is a temporary.
+  // `plain` describes the learned blob's memory, `wanted` what the primitive asked for. `copies`: a copy is
+  // kept even if they are alike, because what is packed is a temporary.
   void create(const dnnl::memory::desc& plain, const dnnl::memory::desc& wanted, bool copies = false) {
     same_ = plain == wanted && !copies;
     fresh_.reset();
@@ -42,8 +43,8 @@ class PackedWeights {
   bool same_ = true;
 };
 
-// The way back: a weight gradient from the primitive's layout is added to the plain one, or becomes it where that is
-// known to be zero.
+// The way back: a weight gradient from the primitive's layout is added to the plain one, or becomes it where
+// that is known to be zero.
 class WeightGradient {
  public:
   void create(const dnnl::memory::desc& computed, const dnnl::memory::desc& plain) {

@@ -1,5 +1,5 @@
-// Counter-based random numbers (Philox 4x32-10). The number at a place is a function of (seed, stream, iteration,
-// place) alone: threads, devices and resumed runs draw the same ones and no state needs saving.
+// Counter-based random numbers (Philox 4x32-10). The number at a place is a function of (seed, stream,
+// iteration, place) alone: threads, devices and resumed runs draw the same ones and no state needs saving.
 //
 // J. K. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 #pragma once
@@ -35,8 +35,8 @@ class Philox {
     return {c0, c1, c2, c3};
   }
 
-  // Blocks `first` to `first + kLanes - 1` at once: bits[word][lane]. The words are kept in 64-bit lanes because that is
-  // how compilers vectorise the products; four times as fast as block by block.
+  // Blocks `first` to `first + kLanes - 1` at once: bits[word][lane]. The words are kept in 64-bit lanes
+  // because that is how compilers vectorise the products; four times as fast as block by block.
   template <std::size_t kLanes>
   void draw(uint64_t first, std::array<std::array<uint32_t, kLanes>, 4>& bits) const {
 #pragma omp simd

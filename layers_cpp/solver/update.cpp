@@ -13,7 +13,8 @@ constexpr int64_t kChunk = 1 << 16;  // elements handed to a thread at a time
 
 float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
 
-// Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and regularised.
+// Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and
+// regularised.
 template <class Rule>
 void each(const UpdateSettings& settings, float decay, int64_t count, float* data, float* diff, float* first,
           float* second, Rule&& rule) {
@@ -29,13 +30,15 @@ void each(const UpdateSettings& settings, float decay, int64_t count, float* dat
   }
 }
 
-void sgd(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void sgd(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+         float* u) {
   each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
     return history = s.momentum * history + rate * gradient;
   });
 }
 
-void nesterov(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void nesterov(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+              float* u) {
   each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
     const float before = history;
     history = s.momentum * before + rate * gradient;
@@ -43,21 +46,24 @@ void nesterov(const UpdateSettings& s, float rate, float decay, int64_t n, float
   });
 }
 
-void adagrad(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void adagrad(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+             float* u) {
   each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
     history += gradient * gradient;
     return rate * gradient / (std::sqrt(history) + s.delta);
   });
 }
 
-void rmsprop(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void rmsprop(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+             float* u) {
   each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
     history = s.rms_decay * history + (1 - s.rms_decay) * gradient * gradient;
     return rate * gradient / (std::sqrt(history) + s.delta);
   });
 }
 
-void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+              float* u) {
   each(s, decay, n, w, g, h, u, [&](float gradient, float& squares, float& updates) {
     squares = s.momentum * squares + (1 - s.momentum) * gradient * gradient;
     const float step = gradient * std::sqrt((updates + s.delta) / (squares + s.delta));
@@ -66,10 +72,11 @@ void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float
   });
 }
 
-void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h, float* u) {
+void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
+          float* u) {
   const double time = static_cast<double>(s.iteration) + 1;
-  const float corrected =
-      rate * static_cast<float>(std::sqrt(1 - std::pow(s.momentum2, time)) / (1 - std::pow(s.momentum, time)));
+  const float corrected = rate * static_cast<float>(std::sqrt(1 - std::pow(s.momentum2, time)) /
+                                                    (1 - std::pow(s.momentum, time)));
   each(s, decay, n, w, g, h, u, [&](float gradient, float& mean, float& variance) {
     mean = s.momentum * mean + (1 - s.momentum) * gradient;
     variance = s.momentum2 * variance + (1 - s.momentum2) * gradient * gradient;
@@ -79,14 +86,17 @@ void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w,
 
 }  // namespace
 
-Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults)
+Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
+                 std::vector<float> decay_mults)
     : params_(std::move(params)), lr_mults_(std::move(lr_mults)), decay_mults_(std::move(decay_mults)) {
-  static const std::pair<const char*, Kernel> kernels[] = {{"SGD", sgd},         {"Nesterov", nesterov},
-                                                           {"AdaGrad", adagrad}, {"RMSProp", rmsprop},
+  static const std::pair<const char*, Kernel> kernels[] = {{"SGD", sgd},           {"Nesterov", nesterov},
+                                                           {"AdaGrad", adagrad},   {"RMSProp", rmsprop},
                                                            {"AdaDelta", adadelta}, {"Adam", adam}};
-  const auto* found = std::find_if(std::begin(kernels), std::end(kernels), [&](auto& k) { return rule == k.first; });
+  const auto* found =
+      std::find_if(std::begin(kernels), std::end(kernels), [&](auto& k) { return rule == k.first; });
   if (found == std::end(kernels))
-    throw ConfigError("unknown solver type '" + rule + "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
+    throw ConfigError("unknown solver type '" + rule +
+                      "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
   kernel_ = found->second;
   const int sets = rule == "AdaDelta" || rule == "Adam" ? 2 : 1;
   for (int set = 0; set < sets; ++set)

@@ -1,5 +1,5 @@
-// From gradients to new weights: normalise, regularise, the solver's rule and the step itself in one pass over all
-// learnable params.
+// From gradients to new weights: normalise, regularise, the solver's rule and the step itself in one pass
+// over all learnable params.
 #pragma once
 
 #include <memory>
@@ -39,8 +39,8 @@ class Updater {
   const Blobs& history() const { return history_; }
 
  private:
-  using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data, float* diff,
-                          float* first, float* second);
+  using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data,
+                          float* diff, float* first, float* second);
   Kernel kernel_;
   Blobs params_, history_;
   std::vector<float> lr_mults_, decay_mults_;

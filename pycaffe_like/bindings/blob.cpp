@@ -43,6 +43,13 @@ py::array view(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   return blob.dtype() == DType::float32 ? view_float32(blob, storage) : copy_bfloat16(blob, storage);
 }
 
+py::array diff_view(const Blob& blob) {
+  if (blob.diff_pooled())
+    throw ConfigError(
+        "the gradient of this blob is not kept, its memory is used again; build with keep_diffs=True");
+  return view(blob, blob.shared_diff());
+}
+
 // The array's memory becomes the blob's data, without a copy; shape and strides must be those of the blob.
 void alias_data(Blob& blob, const py::array_t<float>& array) {
   std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
@@ -60,8 +67,9 @@ void alias_data(Blob& blob, const py::array_t<float>& array) {
 }
 
 int64_t legacy_dim(const Blob& blob, size_t axis) {
-  if (blob.axes() > 4) throw ShapeError(message("num, channels, height and width need a blob of at most 4 axes, not ",
-                                                to_string(blob.shape())));
+  if (blob.axes() > 4)
+    throw ShapeError(message("num, channels, height and width need a blob of at most 4 axes, not ",
+                             to_string(blob.shape())));
   return static_cast<int>(axis) < blob.axes() ? blob.dim(axis) : 1;
 }
 
@@ -74,47 +82,66 @@ void reshape(Blob& blob, const py::args& dims) {
 }  // namespace
 
 void bind_blob(py::module_& m) {
-  py::class_<Blob, BlobPtr>(m, "Blob", "A named tensor's data and diff: logical shape over a physical layout.")
+  py::class_<Blob, BlobPtr>(m, "Blob",
+                            "A named tensor's data and diff: logical shape over a physical layout.")
       .def(py::init([](const Shape& shape, const std::string& dtype, const std::string& layout) {
-             auto blob = std::make_shared<Blob>(dtype == "bfloat16" ? DType::bfloat16 : DType::float32,
-                                                layout == "channels_last" ? Layout::channels_last : Layout::plain);
+             auto blob =
+                 std::make_shared<Blob>(dtype == "bfloat16" ? DType::bfloat16 : DType::float32,
+                                        layout == "channels_last" ? Layout::channels_last : Layout::plain);
              blob->reshape(shape);
              return blob;
            }),
            py::arg("shape") = Shape{}, py::arg("dtype") = "float32", py::arg("layout") = "plain")
       .def_property_readonly("shape", &Blob::shape, "Dims in Caffe's axis order, a list.")
-      .def_property_readonly("data", [](const Blob& b) { return view(b, b.shared_data()); },
-                             "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
-      .def_property_readonly("diff", [](const Blob& b) { return view(b, b.shared_diff()); },
+      .def_property_readonly(
+          "data", [](const Blob& b) { return view(b, b.shared_data()); },
+          "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
+      .def_property_readonly("diff", &diff_view,
                              "NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).")
       .def("reshape", &reshape, "Change the shape: blob.reshape(n, c, h, w).")
       .def_property_readonly("count", &Blob::count, "Number of elements.")
-      .def_property_readonly("num", [](const Blob& b) { return legacy_dim(b, 0); }, "Axis 0, or 1.")
-      .def_property_readonly("channels", [](const Blob& b) { return legacy_dim(b, 1); }, "Axis 1, or 1.")
-      .def_property_readonly("height", [](const Blob& b) { return legacy_dim(b, 2); }, "Axis 2, or 1.")
-      .def_property_readonly("width", [](const Blob& b) { return legacy_dim(b, 3); }, "Axis 3, or 1.")
-      .def_property_readonly("dtype", [](const Blob& b) { return b.dtype() == DType::float32 ? "float32" : "bfloat16"; })
-      .def_property_readonly("layout",
-                             [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
+      .def_property_readonly(
+          "num", [](const Blob& b) { return legacy_dim(b, 0); }, "Axis 0, or 1.")
+      .def_property_readonly(
+          "channels", [](const Blob& b) { return legacy_dim(b, 1); }, "Axis 1, or 1.")
+      .def_property_readonly(
+          "height", [](const Blob& b) { return legacy_dim(b, 2); }, "Axis 2, or 1.")
+      .def_property_readonly(
+          "width", [](const Blob& b) { return legacy_dim(b, 3); }, "Axis 3, or 1.")
+      .def_property_readonly(
+          "dtype", [](const Blob& b) { return b.dtype() == DType::float32 ? "float32" : "bfloat16"; })
+      .def_property_readonly(
+          "layout", [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
-      .def_property_readonly("data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
-                             "Equal for blobs that share their data.")
-      .def_property_readonly("diff_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_diff().get()); },
-                             "Equal for blobs that share their diff.")
-      .def("alias_data", &alias_data, py::arg("array"), "Use the array's memory as data; shape and strides must fit.")
+      .def_property_readonly(
+          "diff_bytes", [](const Blob& b) { return b.shared_diff()->bytes(); },
+          "Size of the memory of the gradient, which blobs of other sizes may use as well.")
+      .def_property_readonly(
+          "data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
+          "Equal for blobs that share their data.")
+      .def_property_readonly(
+          "diff_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_diff().get()); },
+          "Equal for blobs that share their diff.")
+      .def("alias_data", &alias_data, py::arg("array"),
+           "Use the array's memory as data; shape and strides must fit.")
       .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
+      .def_property_readonly("diff_pooled", &Blob::diff_pooled,
+                             "Whether the gradient is not kept after backward.")
+      .def("pool_diff", &Blob::pool_diff, py::arg("slot"),
+           "Take turns with other blobs in the diff of `slot`.")
       .def("clear_diff", [](Blob& b) { b.diff_storage().clear(); }, "Set the gradient to zero.");
 
-  m.def("fill",
-        [](Blob& blob, const std::string& type, float value, float min, float max, float mean, float std,
-           int64_t sparse, const std::string& variance_norm, uint64_t seed, uint64_t stream) {
-          const py::gil_scoped_release release;
-          fill({type, value, min, max, mean, std, sparse, variance_norm}, blob, seed, stream, 0);
-        },
-        py::arg("blob"), py::kw_only(), py::arg("type"), py::arg("value"), py::arg("min"), py::arg("max"),
-        py::arg("mean"), py::arg("std"), py::arg("sparse"), py::arg("variance_norm"), py::arg("seed"),
-        py::arg("stream"), "Fill a learned blob with its initial values.");
+  m.def(
+      "fill",
+      [](Blob& blob, const std::string& type, float value, float min, float max, float mean, float std,
+         int64_t sparse, const std::string& variance_norm, uint64_t seed, uint64_t stream) {
+        const py::gil_scoped_release release;
+        fill({type, value, min, max, mean, std, sparse, variance_norm}, blob, seed, stream, 0);
+      },
+      py::arg("blob"), py::kw_only(), py::arg("type"), py::arg("value"), py::arg("min"), py::arg("max"),
+      py::arg("mean"), py::arg("std"), py::arg("sparse"), py::arg("variance_norm"), py::arg("seed"),
+      py::arg("stream"), "Fill a learned blob with its initial values.");
 }
 
 }  // namespace caffe

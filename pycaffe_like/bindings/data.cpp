@@ -93,7 +93,8 @@ DatumInfo inspect_datum(Bytes record) {
   return info;
 }
 
-// The array is one of DatumInfo; its signature says `array`, because Python has no name for the type of its entries.
+// The array is one of DatumInfo; its signature says `array`, because Python has no name for the type of its
+// entries.
 std::pair<py::array, Problems> parse_datums(const py::list& records) {
   const Buffers buffers(records);
   py::array_t<DatumInfo> infos(static_cast<py::ssize_t>(buffers.size()));

@@ -9,13 +9,15 @@ namespace caffe {
 
 void bind_executor(py::module_& m) {
   py::class_<Step>(m, "Step", "One planned call of a layer.")
-      .def(py::init([](std::string name, std::shared_ptr<Layer> layer, Blobs bottoms, Blobs tops,
-                       std::vector<float> loss_weights, std::vector<bool> propagate_down, bool need_backward) {
-             return Step{std::move(name),         std::move(layer),          std::move(bottoms), std::move(tops),
-                         std::move(loss_weights), std::move(propagate_down), need_backward};
-           }),
-           py::kw_only(), py::arg("name"), py::arg("layer"), py::arg("bottoms"), py::arg("tops"),
-           py::arg("loss_weights"), py::arg("propagate_down"), py::arg("need_backward"));
+      .def(
+          py::init([](std::string name, std::shared_ptr<Layer> layer, Blobs bottoms, Blobs tops,
+                      std::vector<float> loss_weights, std::vector<bool> propagate_down, bool need_backward) {
+            return Step{std::move(name), std::move(layer),        std::move(bottoms),
+                        std::move(tops), std::move(loss_weights), std::move(propagate_down),
+                        need_backward};
+          }),
+          py::kw_only(), py::arg("name"), py::arg("layer"), py::arg("bottoms"), py::arg("tops"),
+          py::arg("loss_weights"), py::arg("propagate_down"), py::arg("need_backward"));
 
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   py::class_<Executor>(m, "Executor", "Runs planned steps forward and backward.")

@@ -68,22 +68,26 @@ class PyLayer : public Layer, public py::trampoline_self_life_support {
 }  // namespace
 
 void bind_layer(py::module_& m) {
-  py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer", "A layer object; subclass it to write one in Python.")
+  py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer",
+                                               "A layer object; subclass it to write one in Python.")
       .def(py::init<>())
-      .def("top_shapes", &Layer::top_shapes, py::arg("bottoms"), "Shapes of the tops for bottoms of these shapes.")
+      .def("top_shapes", &Layer::top_shapes, py::arg("bottoms"),
+           "Shapes of the tops for bottoms of these shapes.")
       .def("param_shapes", &Layer::param_shapes, py::arg("bottoms"), "Shapes of the learned blobs.")
       .def_readwrite("params", &Layer::params)
       .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
       .def_readwrite("stream", &Layer::stream)
       .def("private_bytes", &Layer::private_bytes, py::arg("training"));
 
-  m.def("create_layer",
-        [](const std::string& type, const std::string& device, const py::dict& arguments) {
-          return create_layer(type, to_device(device), to_args(arguments));
-        },
-        py::arg("type"), py::arg("device"), py::arg("arguments"), "Create a layer by type name.");
-  m.def("registered_layers", [](const std::string& device) { return registered_layers(to_device(device)); },
-        py::arg("device"), "Names of the types that have a kernel for the device, sorted.");
+  m.def(
+      "create_layer",
+      [](const std::string& type, const std::string& device, const py::dict& arguments) {
+        return create_layer(type, to_device(device), to_args(arguments));
+      },
+      py::arg("type"), py::arg("device"), py::arg("arguments"), "Create a layer by type name.");
+  m.def(
+      "registered_layers", [](const std::string& device) { return registered_layers(to_device(device)); },
+      py::arg("device"), "Names of the types that have a kernel for the device, sorted.");
 }
 
 }  // namespace caffe

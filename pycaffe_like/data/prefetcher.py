@@ -59,10 +59,10 @@ class Prefetcher(Generic[Job, Result]):
                 self._free.append(self._lent)
                 self._lent = None
                 self._changed.notify_all()
-            while self._taken not in self._ready:
-                if self._closed:
-                    raise RuntimeError("the prefetcher is closed")
+            while self._taken not in self._ready and not self._closed:
                 self._changed.wait()
+            if self._closed:
+                raise RuntimeError("the prefetcher is closed")
             slot, result = self._ready[self._taken]
             if isinstance(result, Exception):
                 raise result
@@ -73,7 +73,7 @@ class Prefetcher(Generic[Job, Result]):
 
     def _start(self) -> None:
         """Start the threads at the first use: a net that is only planned runs none."""
-        if not self._started:
+        if not self._started and not self._closed:
             self._started = True
             for thread in self._threads:
                 thread.start()

@@ -13,6 +13,7 @@ from ..data.loader import DataLoader
 from ..data.transformer import Transformer
 from ..definition import LayerDefinition
 from ..errors import ConfigError
+from ..graph.locate import errors_of_layer
 from ..layer_type import LayerType, Rule, Shape, between, exactly
 
 
@@ -104,10 +105,10 @@ class DataLayer(core.Layer):
 
     def __init__(self, layer: LayerDefinition, seed: int) -> None:
         super().__init__()
-        message = layer.message
-        self._param = message.data_param
-        self._with_label = len(message.top) > 1
-        self._message = message
+        self._definition = layer
+        self._message = layer.message
+        self._param = self._message.data_param
+        self._with_label = len(self._message.top) > 1
         self._database = open_database(self._param.source)
         self._transformer = self._make_transformer(seed)
         self._loader = self._load_from(0)
@@ -156,7 +157,8 @@ class DataLayer(core.Layer):
 
     def forward(self, bottom: list[core.Blob], top: list[core.Blob]) -> None:
         """Put the next batch into the tops."""
-        batch = self._loader.next()
+        with errors_of_layer(self._definition):
+            batch = self._loader.next()
         top[0].alias_data(batch.data)
         if batch.label is not None:
             top[1].alias_data(batch.label)

@@ -46,11 +46,10 @@ def measure(plan: Plan) -> Memory:
             data[blob.data_id] = blob.bytes
         if not node.need_backward:
             continue
-        for value in node.tops:
-            diffs[plan.blobs[value.root].diff_id] = plan.blobs[value.root].bytes
-        for value, flag in zip(node.bottoms, node.propagate_down):
-            if flag:
-                diffs[plan.blobs[value.root].diff_id] = plan.blobs[value.root].bytes
+        wanted = [value for value, flag in zip(node.bottoms, node.propagate_down) if flag]
+        for value in [*node.tops, *wanted]:
+            blob = plan.blobs[value.root]
+            diffs[blob.diff_id] = blob.diff_bytes
     params = {param.blob.data_id: param.blob.bytes for param in plan.graph.params}
     learned = {
         param.blob.diff_id: param.blob.bytes

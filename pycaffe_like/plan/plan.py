@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from .. import _core as core
 from ..graph.nodes import Graph, Node, Value
+from .diff_pool import pool_diffs
 from .fusion import fuse_layers
 from .layout import assign_layouts
 from .precision import assign_precision
@@ -68,6 +69,7 @@ def make_plan(
     *,
     precision: str = "float32",
     fusion: bool = True,
+    keep_diffs: bool = True,
     seed: int = 0,
     keep: Mapping[str, core.Blob] | None = None,
 ) -> Plan:
@@ -81,6 +83,8 @@ def make_plan(
         Element type of activations.
     fusion : bool
         Whether neighbouring layers may run as one.
+    keep_diffs : bool
+        Keep the gradients of all blobs after backward; False lets those of intermediate blobs take turns.
     seed : int
         Seed of the layers' random numbers.
     keep : mapping of str to core.Blob, optional
@@ -94,6 +98,8 @@ def make_plan(
     blobs = _make_blobs(graph, keep or {})
     executor = core.Executor([_step(node, blobs) for node in graph.nodes], seed)
     executor.reshape()
+    if not keep_diffs:
+        pool_diffs(graph, blobs)
     return Plan(graph, blobs, executor)
 
 
@@ -127,18 +133,23 @@ def _make_blobs(graph: Graph, keep: Mapping[str, core.Blob]) -> dict[Value, core
     for node in graph.nodes:
         for value in node.tops:
             root = value.root
-            if root in blobs:
-                continue
-            old = keep.get(root.name) if id(root) in visible else None
-            if (
-                old is not None
-                and old.dtype == root.dtype
-                and old.layout == core.Blob(old.shape, root.dtype, root.layout).layout
-            ):
-                blobs[root] = old
-            else:
-                blobs[root] = core.Blob(root.shape, root.dtype, root.layout)
+            if root not in blobs:
+                old = keep.get(root.name) if id(root) in visible else None
+                blobs[root] = _make_blob(root, old)
     return blobs
+
+
+def _make_blob(value: Value, old: core.Blob | None) -> core.Blob:
+    """Make the blob of a value, or take the one of an earlier plan with its contents."""
+    if old is None:
+        return core.Blob(value.shape, value.dtype, value.layout)
+    fresh = core.Blob(old.shape, value.dtype, value.layout)
+    if (old.dtype, old.layout) != (fresh.dtype, fresh.layout):
+        return core.Blob(value.shape, value.dtype, value.layout)
+    if old.diff_pooled:
+        fresh.share_data(old)
+        return fresh
+    return old
 
 
 def _step(node: Node, blobs: Mapping[Value, core.Blob]) -> core.Step:

@@ -5,6 +5,7 @@ Learned blobs, statistics, labels and losses stay float32.
 
 from __future__ import annotations
 
+from ..errors import ConfigError
 from ..graph.nodes import Graph, Node
 from .conversion import convert_bottom
 
@@ -18,7 +19,14 @@ def assign_precision(graph: Graph, precision: str) -> Graph:
         Changed and returned.
     precision : {"float32", "bfloat16"}
         What matrix layers compute in.
+
+    Raises
+    ------
+    ConfigError
+        For any other precision.
     """
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
     if precision == "float32":
         return graph
     nodes: list[Node] = []

@@ -2,21 +2,22 @@
 
 import numpy as np
 import pytest
-from data_records import GOLDEN
+from data_records import GOLDEN as FILES
 from google.protobuf import text_format
+from helpers.golden import GOLDEN
 
 from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
 
-RECORDED = np.load(GOLDEN / "transform.npz")
+RECORDED = np.load(FILES / "transform.npz")
 
 
 @pytest.fixture
 def in_golden_folder(monkeypatch):
     """The folder the recorded nets name their files from."""
-    monkeypatch.chdir(GOLDEN.parent)
+    monkeypatch.chdir(GOLDEN)
 
 
 @pytest.mark.usefixtures("in_golden_folder")

@@ -26,6 +26,7 @@ class Result:
     tops: list[Array]
     bottom_diffs: list[Array | None]
     param_diffs: list[Array]
+    params: list[Array]  # values of the learned blobs afterwards
 
 
 def random_array(*shape: int, dtype: str = "float32", seed: int = 0) -> Array:
@@ -48,6 +49,8 @@ def run(
     param_diffs: Sequence[float] = (),
     top_diffs: Sequence[Array] | None = None,
     propagate_down: Sequence[bool] | None = None,
+    learn: Sequence[bool] | None = None,
+    need_backward: bool = True,
     layout: str = "plain",
     dtype: str = "float32",
     plain_bottoms: Sequence[int] = (),
@@ -57,14 +60,15 @@ def run(
 ) -> Result:
     """Run a layer forward, and backward if `top_diffs` are given.
 
-    `param_diffs` are the values the params' gradients hold before, `plain_bottoms` the bottoms that stay
-    plain. In bfloat16 the values are converted on the way in and out, as a net's plan does.
+    `param_diffs` are the values the params' gradients hold before, `learn` says which params want one,
+    `plain_bottoms` are the bottoms that stay plain; without `need_backward` the layer prepares for forward
+    only. In bfloat16 the values are converted on the way in and out, as a net's plan does.
     """
-    net = _Steps(layout, dtype)
+    net = _Steps(layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
     layer = core.create_layer(kind, "cpu", arguments)
     layer.params = [_filled(values) for values in params]
-    layer.param_propagate_down = [True] * len(params)
+    layer.param_propagate_down = list(learn or [True] * len(params))
     for blob, value in zip(layer.params, param_diffs):
         blob.diff[...] = value
     shapes = layer.top_shapes([list(array.shape) for array in bottoms])
@@ -77,27 +81,28 @@ def run(
     executor.forward(0, len(executor))
     made = [blob.data.copy() for blob in results]
     if top_diffs is None:
-        return Result(made, [None] * len(bottoms), [])
+        return Result(made, [None] * len(bottoms), [], [blob.data.copy() for blob in layer.params])
     for blob, diff in zip(results, top_diffs):
         blob.diff[...] = diff
     executor.iteration = iteration + 7  # backward belongs to the last forward, whatever comes after
     executor.backward(0, len(executor))
     bottom_diffs = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
-    return Result(made, bottom_diffs, [blob.diff.copy() for blob in layer.params])
+    param_diffs_made = [blob.diff.copy() for blob in layer.params]
+    return Result(made, bottom_diffs, param_diffs_made, [blob.data.copy() for blob in layer.params])
 
 
 class _Steps:
     """The steps of a small plan, with conversions where the layer's blobs are not float32."""
 
-    def __init__(self, layout: str, dtype: str) -> None:
-        self.layout, self.dtype = layout, dtype
+    def __init__(self, layout: str, dtype: str, need_backward: bool) -> None:
+        self.layout, self.dtype, self.need_backward = layout, dtype, need_backward
         self.steps: list[core.Step] = []
 
     def add(self, layer: Any, bottoms: list[Any], tops: list[Any], flags: list[bool]) -> None:
         self.steps.append(
             core.Step(
                 name=f"step {len(self.steps)}", layer=layer, bottoms=bottoms, tops=tops,
-                loss_weights=[0.0] * len(tops), propagate_down=flags, need_backward=True,
+                loss_weights=[0.0] * len(tops), propagate_down=flags, need_backward=self.need_backward,
             )
         )  # fmt: skip
 

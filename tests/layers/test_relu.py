@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from helpers.direct import assert_near, every_form, random_array, run
+
+from pycaffe_like.errors import ConfigError
+from pycaffe_like.testing import layer_net, net_from_text
+
+SLOPES = [0.0, 0.25, 1.0, -0.5]
+
+
+def relu(x, *top_diffs, slope=0.0, **options):
+    return run("ReLU", {"negative_slope": slope}, x, top_diffs=list(top_diffs) or None, **options)
+
+
+def in_torch(x, diff, slope):
+    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    y = torch.nn.functional.leaky_relu(x, slope)
+    y.backward(torch.tensor(diff, dtype=torch.float64))
+    return y.detach().numpy(), x.grad.numpy()
+
+
+@every_form
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("shape", [(2, 127, 3, 5), (2, 129, 2, 3, 2), (3, 129), (7,), ()])
+def test_values_and_gradients_are_pytorchs(layout, dtype, slope, shape):
+    x, diff = random_array(*shape, dtype=dtype), random_array(*shape, dtype=dtype, seed=1)
+    y, dx = in_torch(x, diff, slope)
+    result = relu(x, diff, slope=slope, layout=layout, dtype=dtype)
+    assert_near(result.tops[0], y, dtype)
+    assert_near(result.bottom_diffs[0], dx, dtype)
+
+
+@every_form
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_in_place_gives_the_same_bits(layout, dtype, slope):
+    x, diff = random_array(2, 5, 3, 4, dtype=dtype), random_array(2, 5, 3, 4, dtype=dtype, seed=1)
+    apart = relu(x, diff, slope=slope, layout=layout, dtype=dtype)
+    result = relu(x, diff, slope=slope, layout=layout, dtype=dtype, in_place=True)
+    assert np.array_equal(result.tops[0], apart.tops[0])
+    assert np.array_equal(result.bottom_diffs[0], apart.bottom_diffs[0])
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_the_gradient_at_zero_is_the_slope(slope):
+    result = relu(np.zeros(3, np.float32), np.array([1, -2, 4], np.float32), slope=slope)
+    assert np.array_equal(result.tops[0], np.zeros(3))
+    assert np.array_equal(result.bottom_diffs[0], slope * np.array([1, -2, 4], np.float32))
+
+
+@every_form
+def test_nan_passes_in_both_directions(layout, dtype):
+    x = np.array([np.nan, 1, -1, 2], np.float32)
+    diff = np.array([1, np.nan, np.nan, 3], np.float32)
+    result = relu(x, diff, layout=layout, dtype=dtype)
+    assert np.array_equal(result.tops[0], [np.nan, 1, 0, 2], equal_nan=True)
+    assert np.array_equal(result.bottom_diffs[0], [0, np.nan, np.nan, 3], equal_nan=True)
+
+
+def test_infinity_stays_infinite_above_and_with_a_slope_below():
+    x = np.array([np.inf, -np.inf], np.float32)
+    assert np.array_equal(relu(x, slope=0.5).tops[0], x)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16_385, 70_001])
+def test_any_number_of_elements_is_covered(count):
+    x, diff = random_array(count), random_array(count, seed=1)
+    result = relu(x, diff)
+    assert np.array_equal(result.tops[0], np.maximum(x, 0))
+    assert np.array_equal(result.bottom_diffs[0], diff * (x > 0))
+
+
+def test_an_unwanted_gradient_is_not_written():
+    result = relu(random_array(5), random_array(5, seed=1), propagate_down=[False])
+    assert result.bottom_diffs[0] is None
+
+
+def test_the_prototxt_sets_the_slope():
+    net = layer_net('type: "ReLU" relu_param { negative_slope: 0.5 }', [-4.0, 3.0])
+    assert net.forward()["t0"].tolist() == [-2.0, 3.0]
+
+
+def in_place_net(slope):
+    return net_from_text(
+        f"""layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 }} }} }}
+        layer {{
+          name: "leaky" type: "ReLU" bottom: "x"
+          top: "x"
+          relu_param {{ negative_slope: {slope} }}
+        }}"""
+    )
+
+
+def test_a_negative_slope_in_place_is_rejected():
+    with pytest.raises(ConfigError, match="cannot work in place") as error:
+        in_place_net(-0.5)
+    assert (error.value.layer, error.value.line) == ("leaky", 4)
+    net = in_place_net(0.5)
+    assert net.forward(x=[-4.0, 3.0])["x"].tolist() == [-2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("bottoms", "tops", "problem"), [(2, 1, "1 bottom"), (1, 2, "1 top"), (0, 1, "1 bottom")]
+)
+def test_wrong_numbers_of_blobs_are_rejected(bottoms, tops, problem):
+    with pytest.raises(ConfigError, match=f"ReLU takes exactly {problem}") as error:
+        layer_net('type: "ReLU"', *[[1.0]] * bottoms, tops=tops)
+    assert error.value.layer == "layer"
