@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from datetime import datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 log = logging.getLogger("caffe")
 
@@ -88,7 +88,13 @@ class ProgressBar:
 progress = ProgressBar()
 
 
-class GlogHandler(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _TextHandler = logging.StreamHandler[TextIO]
+else:  # takes no parameter before Python 3.11
+    _TextHandler = logging.StreamHandler
+
+
+class GlogHandler(_TextHandler):
     """Writes to what `sys.stderr` is at that moment, after clearing the progress line."""
 
     def __init__(self) -> None:
