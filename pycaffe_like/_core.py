@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -13,16 +12,6 @@ _NEEDED = {
     "avx512": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"},
     "avx2": {"avx2", "fma", "bmi2", "f16c"},
 }
-
-
-def _shorten_waiting() -> None:
-    """Let OpenMP threads that wait for each other sleep after some 10 us, unless the user decided otherwise.
-
-    GNU's default is a millisecond and more. On a machine with other work to do that takes the processor from
-    the very thread that is waited for.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _cpu_flags() -> set[str]:
@@ -37,7 +26,6 @@ def _cpu_flags() -> set[str]:
 
 
 def _load() -> object:
-    _shorten_waiting()  # read when the core brings the OpenMP library in
     flags = _cpu_flags()
     for isa, needed in _NEEDED.items():
         if not needed <= flags:
