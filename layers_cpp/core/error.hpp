@@ -17,6 +17,9 @@ struct ShapeError : ConfigError {
 struct DataError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 // Joins its arguments into one message: message("got ", 3, " values").
 template <class... Parts>

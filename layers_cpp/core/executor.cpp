@@ -1,6 +1,9 @@
 #include "core/executor.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 
@@ -47,6 +50,20 @@ void named(const Step& step, Body&& body) {
   } catch (const DataError& error) {
     throw DataError(message("layer '", step.name, "': ", error.what()));
   }
+}
+
+// A child that is forked after OpenMP has started its threads does not have them, and waits for them for
+// ever.
+std::atomic<bool> threads_started{false}, threads_lost{false};
+
+void require_threads() {
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { threads_lost = threads_started.load(); });
+  static_cast<void>(registered);
+  threads_started = true;
+  if (threads_lost)
+    throw DeviceError(
+        "this process was forked after a net had run; start it with the method 'spawn' instead");
 }
 
 }  // namespace
@@ -121,6 +138,7 @@ double Executor::loss_of(Step& step) const {
 }
 
 double Executor::forward(size_t begin, size_t end) {
+  require_threads();
   double loss = 0;
   for (size_t i = begin; i < end; ++i) {
     Step& step = steps_[i];
@@ -144,6 +162,7 @@ void Executor::prepare_backward(Step& step) {
 }
 
 void Executor::backward(size_t begin, size_t end, bool all) {
+  require_threads();
   for (size_t i = end; i-- > begin;) {
     Step& step = steps_[i];
     if (timing) backward_ms[i] = 0;

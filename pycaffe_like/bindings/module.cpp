@@ -20,6 +20,8 @@ static void translate_errors() {
       raise("ConfigError", config.what());
     } catch (const caffe::DataError& data) {
       raise("DataError", data.what());
+    } catch (const caffe::DeviceError& device) {
+      raise("DeviceError", device.what());
     }
   });
 }
