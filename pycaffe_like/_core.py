@@ -39,7 +39,10 @@ def _load() -> object:
             "this processor lacks the AVX2 instruction set",
             hint="pycaffe-like needs an x86-64 processor with AVX2 and FMA",
         )
-    raise DeviceError("the C++ core is not built for this processor", hint="build it with: pip install .")
+    raise DeviceError(
+        f"no build of the C++ core for this processor lies in {Path(__file__).parent}",
+        hint="install with: pip install -e .   (after pip install . start Python outside of the source folder)",
+    )
 
 
 sys.modules[__name__] = _load()  # type: ignore[assignment]
