@@ -41,7 +41,7 @@ def _load() -> object:
         )
     raise DeviceError(
         f"no build of the C++ core for this processor lies in {Path(__file__).parent}",
-        hint="install with: pip install -e .   (after pip install . start Python outside of the source folder)",
+        hint="install with: pip install -e .   (after pip install . start Python outside the sources)",
     )
 
 
