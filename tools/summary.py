@@ -8,8 +8,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..flops import forward_flops, node_flops
-from ..graph.nodes import Node
+from ..graph.nodes import Graph, Node
 from ..net import TEST, TRAIN, Net
+from ..plan.plan import make_plan
+from ..plan.printout import describe
 from ..solver_rules import TRAIN_SOURCES
 from ..upgrade import read_solver
 from .common import PRECISION, STATE, check_precision, parse_phase, stages
@@ -23,6 +25,7 @@ FLAGS = {
     "phase": Flag("", "phase to build for: TRAIN or TEST (default TEST, with -solver TRAIN)"),
     **STATE,
     **PRECISION,
+    "plan": Flag(False, "show the plan as well: the steps as declared, and after each pass"),
     "help": Flag(False, "show this text"),
 }
 _HISTORY_SETS = {"AdaDelta": 2, "Adam": 2}  # blobs of history for each learned blob, else 1
@@ -42,9 +45,24 @@ def main(argv: list[str]) -> int:
     try:
         for line in summary(net, history_sets):
             print(line)
+        if flags["plan"]:
+            _print_plan(net)
     finally:
         net.close()
     return 0
+
+
+def _print_plan(net: Net) -> None:
+    """Print the steps as declared, and after each pass that changes them."""
+    shown: list[str] = []
+
+    def show(name: str, graph: Graph) -> None:
+        steps = list(describe(graph))
+        if steps != shown:
+            print(f"\nplan, {name}:", *steps, sep="\n  ")
+            shown[:] = steps
+
+    make_plan(net.graph, precision=net.precision, watch=show)
 
 
 def _model(flags: dict[str, Any]) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .. import _core as core
 from ..graph.nodes import Graph, Node, Value
@@ -72,6 +72,7 @@ def make_plan(
     keep_diffs: bool = True,
     seed: int = 0,
     keep: Mapping[str, core.Blob] | None = None,
+    watch: Callable[[str, Graph], None] | None = None,
 ) -> Plan:
     """Plan a graph.
 
@@ -89,18 +90,30 @@ def make_plan(
         Seed of the layers' random numbers.
     keep : mapping of str to core.Blob, optional
         Blobs of an earlier plan of the same net, used again where name and form are equal.
+    watch : callable, optional
+        Called as ``watch(name, graph)`` with the declared graph and after each pass.
     """
-    graph = _copy(declared)
-    if fusion:
-        graph = fuse_layers(graph)
-    graph = assign_precision(graph, precision)
-    graph = assign_layouts(graph)
+    passes: dict[str, Callable[[Graph], Graph]] = {
+        "declared": _copy,
+        "fusion": fuse_layers if fusion else _unchanged,
+        "precision": lambda graph: assign_precision(graph, precision),
+        "layout": assign_layouts,
+    }
+    graph = declared
+    for name, run in passes.items():
+        graph = run(graph)
+        if watch:
+            watch(name, graph)
     blobs = _make_blobs(graph, keep or {})
     executor = core.Executor([_step(node, blobs) for node in graph.nodes], seed)
     executor.reshape()
     if not keep_diffs:
         pool_diffs(graph, blobs)
     return Plan(graph, blobs, executor)
+
+
+def _unchanged(graph: Graph) -> Graph:
+    return graph
 
 
 def _copy(graph: Graph) -> Graph:

@@ -130,6 +130,17 @@ def test_summary_counts_operations_and_bytes(run):
     assert "history" not in rows
 
 
+def test_summary_shows_the_plan_after_each_pass_that_changes_it(run):
+    _, out, _ = run("summary", "-model", f"{LENET}/deploy.prototxt", "-plan", "-precision", "bfloat16")
+    passes = re.findall(r"^plan, (\w+):$", out, re.MULTILINE)
+    assert passes[0] == "declared"
+    assert passes[-2:] == ["precision", "layout"]
+    declared, layout = (out.split(f"plan, {name}:\n")[1].split("\n\n")[0] for name in ("declared", "layout"))
+    assert "  c1  Convolution  data [plain] -> c1 [plain]" in declared
+    assert "Reorder" not in declared
+    assert re.search(r"reorder_s2  Reorder  s2 \[channels-last, bfloat16\] -> s2 \[plain, bfloat16\]", layout)
+
+
 @pytest.mark.parametrize(("kind", "sets"), [("SGD", 1), ("Adam", 2)])
 def test_summary_counts_the_history_of_a_solver(run, tmp_path, kind, sets):
     solver = tmp_path / "solver.prototxt"
