@@ -97,14 +97,11 @@ void Executor::set_loss_weights(Step& step) {
 void Executor::reshape_if_needed(size_t index) {
   Step& step = steps_[index];
   std::vector<uint64_t>& versions = seen_[index].shape_versions;
-  const bool first = versions.empty();
-  bool changed = first;
-  versions.resize(step.bottoms.size() + 1);
-  for (size_t i = 0; i < step.bottoms.size(); ++i) {
-    changed |= versions[i] != step.bottoms[i]->shape_version();
-    versions[i] = step.bottoms[i]->shape_version();
-  }
+  bool changed = versions.empty();
+  for (size_t i = 0; i < step.bottoms.size() && !changed; ++i)
+    changed = versions[i] != step.bottoms[i]->shape_version();
   if (!changed) return;
+  versions.clear();  // if the shapes are refused below, they are looked at again next time
   std::vector<Shape> bottom_shapes;
   for (const BlobPtr& bottom : step.bottoms) bottom_shapes.push_back(bottom->shape());
   const std::vector<Shape> top_shapes = step.layer->top_shapes(bottom_shapes);
@@ -114,8 +111,8 @@ void Executor::reshape_if_needed(size_t index) {
   step.layer->reshape(step.bottoms, step.tops);
   scratch_->reserve(step.layer->scratch_bytes());
   set_loss_weights(step);
-  // An in-place top is the bottom itself, whose version the line above may have changed.
-  for (size_t i = 0; i < step.bottoms.size(); ++i) versions[i] = step.bottoms[i]->shape_version();
+  for (const BlobPtr& bottom : step.bottoms) versions.push_back(bottom->shape_version());
+  versions.push_back(0);  // never empty again, also without bottoms
 }
 
 void Executor::reshape() {

@@ -7,7 +7,7 @@ import pytest
 from helpers.direct import assert_near
 
 import caffe
-from pycaffe_like.errors import ConfigError
+from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import net_from_text
 
 CONV = 'convolution_param { num_output: 5 kernel_size: 3 pad: 1 weight_filler { type: "gaussian" } }'
@@ -361,3 +361,16 @@ def test_gradient_of_a_bfloat16_output_can_be_given():
     assert net.blobs["ip"].dtype == "bfloat16"
     gradient = net.backward(ip=np.full((2, 4), 2.0))["x"]
     np.testing.assert_array_equal(gradient, np.full((2, 3), 4.0))
+
+
+def test_shape_that_is_refused_is_refused_again():
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } } }
+        layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+                convolution_param { num_output: 1 kernel_size: 3 weight_filler { value: 1 } } }"""
+    net = net_from_text(text)
+    net.blobs["x"].reshape(1, 1, 2, 2)
+    for _ in range(2):
+        with pytest.raises(ShapeError, match="layer 'c'"):
+            net.forward()
+    net.blobs["x"].reshape(1, 1, 3, 4)
+    assert net.forward(x=np.ones((1, 1, 3, 4)))["c"].ravel().tolist() == [9.0, 9.0]
