@@ -41,7 +41,16 @@ def main(argv: list[str]) -> int:
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
     precision = check_precision(flags["precision"])
-    net = Net(model, phase, flags["level"], stages(flags["stage"]), precision=precision, fill=False)
+    training = bool(flags["solver"])  # planned as `caffe train` plans it: gradients take turns
+    net = Net(
+        model,
+        phase,
+        flags["level"],
+        stages(flags["stage"]),
+        precision=precision,
+        fill=False,
+        keep_diffs=not training,
+    )
     try:
         for line in summary(net, history_sets):
             print(line)
