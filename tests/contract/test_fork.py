@@ -32,21 +32,22 @@ CHILD = """
 """
 
 
-def exit_code_of_child(when):
+def exit_code_of_child(when, folder):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CHILD), when],
         capture_output=True,
         text=True,
         timeout=60,
+        cwd=folder,  # not the checkout, whose sources would come before the installation
         env={**os.environ, "OMP_NUM_THREADS": "2"},
         check=True,
     )
     return int(done.stdout)
 
 
-def test_child_forked_after_a_net_has_run_gets_an_error():
-    assert exit_code_of_child("after") == 7
+def test_child_forked_after_a_net_has_run_gets_an_error(tmp_path):
+    assert exit_code_of_child("after", tmp_path) == 7
 
 
-def test_child_forked_before_any_net_has_run_works():
-    assert exit_code_of_child("before") == 0
+def test_child_forked_before_any_net_has_run_works(tmp_path):
+    assert exit_code_of_child("before", tmp_path) == 0
