@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -9,6 +10,8 @@ from .errors import ConfigError, Position, nearest
 from .layer_type import Rule
 from .lr_policy import check_policy
 from .prototext import Document
+
+log = logging.getLogger("caffe")
 
 TYPES = ("AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD")
 """Known solver types."""
@@ -91,6 +94,8 @@ def _check_supported(solver: Document) -> None:
         value = getattr(solver.message, field)
         if value != harmless:
             _refuse(solver, f"{field}: {value} is not supported", field, hint=f"leave {field} out")
+    if solver.message.debug_info:
+        log.warning("%s: debug_info is ignored", position_of(solver, "debug_info"))
 
 
 def _check_nets(solver: Document) -> None:

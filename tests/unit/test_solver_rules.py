@@ -149,6 +149,12 @@ class Run:
         for key, blob in self.params():
             blob.data[...] = self.golden[f"{tag}/{key}"]
 
+    def test_batches(self, count):
+        """Loss and accuracy of the test net's first batches."""
+        (net,) = self.solver.test_nets
+        self.solver.share_weights(net)
+        return [(net.forward_loss(), float(net.blobs["accuracy"].data)) for _ in range(count)]
+
     def check_params(self, tag):
         for key, blob in self.params():
             want = self.golden[f"{tag}/{key}"]
@@ -178,6 +184,8 @@ def test_run_follows_the_trajectory_of_caffe(name, tmp_path, monkeypatch):
     run.check_params("iter20")
     run.check_history("iter20")
     np.testing.assert_allclose(losses, run.golden["loss"], rtol=1e-4, atol=1e-5)
+    if "test_after20" in run.golden:
+        np.testing.assert_allclose(run.test_batches(3), run.golden["test_after20"], rtol=1e-4, atol=1e-5)
     progress = solvers.Progress()
     for progress.iteration in range(25):
         rates.append(solvers.learning_rate(run.solver.param, progress))
