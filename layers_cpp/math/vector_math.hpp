@@ -1,5 +1,5 @@
-// exp, log and power as plain arithmetic without branches or calls, so that loops over them vectorise. About
-// 2 units in the last place; infinities and NaN as in <cmath>.
+// exp, log, power and tanh as plain arithmetic without branches or calls, so that loops over them vectorise.
+// About 2 units in the last place; infinities and NaN as in <cmath>.
 #pragma once
 
 #include <bit>
@@ -55,5 +55,20 @@ inline float vector_log(float x) {
 }
 
 inline float vector_power(float base, float exponent) { return vector_exp(exponent * vector_log(base)); }
+
+// Near 0 the odd series of Cephes' tanhf, which keeps small values exact; elsewhere (1 - e^-2|x|) / (1 +
+// e^-2|x|).
+inline float vector_tanh(float x) {
+  const float size = x < 0 ? -x : x, square = x * x;
+  float series = -5.70498872745e-3f;
+  series = series * square + 2.06390887954e-2f;
+  series = series * square - 5.37397155531e-2f;
+  series = series * square + 1.33314422036e-1f;
+  series = series * square - 3.33332819422e-1f;
+  const float near = x + x * square * series;
+  const float power = vector_exp(-2.0f * size);
+  const float magnitude = (1.0f - power) / (1.0f + power), far = x < 0 ? -magnitude : magnitude;
+  return size < 0.625f ? near : far;
+}
 
 }  // namespace caffe

@@ -29,6 +29,7 @@ _TOLERANCES = {
     **dict.fromkeys(["Bias", "Convolution", "InnerProduct", "LRN", "Scale", "SoftmaxWithLoss"], _SUMS),
     "BatchNorm": (1e-4, 2e-5),
     "Softmax": (1e-4, 1e-6),
+    "TanH": (1e-4, 1e-6),
 }
 
 

@@ -68,6 +68,7 @@ EXAMPLES = {
     "Softmax": Example("softmax_param { axis: 1 }"),
     "SoftmaxWithLoss": Example("loss_param { normalization: VALID }", bottoms=((4, 3), (4,)), labels=(1,)),
     "Split": Example(tops=2),
+    "TanH": Example(),
 }  # fmt: skip
 
 
