@@ -8,7 +8,19 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Updater', 'create_layer', 'fill', 'parse_datums', 'read_image_header', 'registered_layers', 'thread_count', 'transform_batch']
+__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'Updater', 'allocations', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'thread_count', 'transform_batch', 'transform_stored']
+class Storage:
+    """
+    Memory, allocated at its first use.
+    """
+    def __init__(self, bytes: int) -> None:
+        ...
+    @property
+    def allocated(self) -> bool:
+        ...
+    @property
+    def bytes(self) -> int:
+        ...
 class Blob:
     """
     A named tensor's data and diff: logical shape over a physical layout.
@@ -27,9 +39,17 @@ class Blob:
         """
         Set the gradient to zero.
         """
-    def pool_diff(self, slot: Blob) -> None:
+    def data_is_finite(self) -> bool:
         """
-        Take turns with other blobs in the diff of `slot`.
+        Whether no value is NaN or infinite; also for data that is not kept, right after it was made.
+        """
+    def place_data(self, arena: Storage, offset: int) -> None:
+        """
+        Use a part of the arena, in turns with other blobs, for data.
+        """
+    def place_diff(self, arena: Storage, offset: int) -> None:
+        """
+        The same for the gradient.
         """
     def reshape(self, *args: int) -> None:
         """
@@ -69,14 +89,14 @@ class Blob:
         Equal for blobs that share their data.
         """
     @property
+    def data_pooled(self) -> bool:
+        """
+        Whether the values are not kept after the run.
+        """
+    @property
     def diff(self) -> numpy.typing.NDArray[typing.Any]:
         """
         NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).
-        """
-    @property
-    def diff_bytes(self) -> int:
-        """
-        Size of the memory of the gradient, which blobs of other sizes may use as well.
         """
     @property
     def diff_id(self) -> int:
@@ -113,6 +133,40 @@ class Blob:
     def width(self) -> int:
         """
         Axis 3, or 1.
+        """
+class LmdbFile:
+    """
+    An LMDB file, read without trust. Damage raises RuntimeError.
+    """
+    def __init__(self, path: os.PathLike[str] | str | bytes) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def read(self, places: typing.Annotated[numpy.typing.ArrayLike, numpy.uint64], into: numpy.typing.NDArray[numpy.uint8]) -> None:
+        """
+        Read the values at these places, one behind the other.
+        """
+class LmdbCursor:
+    """
+    A place in an LMDB file; for one thread at a time.
+    """
+    def __init__(self, file: LmdbFile) -> None:
+        ...
+    def after(self, key: bytes) -> typing.Any:
+        """
+        Key and value of the record that follows a key, or None.
+        """
+    def locate(self, count: int, keys: list[typing.Any]) -> numpy.typing.NDArray[numpy.uint64]:
+        """
+        Pass over records: adds their keys to a list and returns the places of their values in the file, one row (offset, bytes) a record; fewer than `count` at the end.
+        """
+    def next(self) -> typing.Any:
+        """
+        Key and value of the next record, None past the last.
+        """
+    def skip(self, count: int) -> int:
+        """
+        Pass over records; returns how many there were.
         """
 class Layer:
     """
@@ -172,6 +226,10 @@ class Executor:
         """
         Run steps [begin, end); returns their loss.
         """
+    def recompute_before(self, step: int, again: collections.abc.Sequence[int]) -> None:
+        """
+        Run the steps `again` forward before the backward of `step`: what they made was overwritten.
+        """
     def reshape(self) -> None:
         """
         Bring all shapes up to date without computing.
@@ -199,32 +257,6 @@ class Executor:
     @seed.setter
     def seed(self, arg0: int) -> None:
         ...
-class LmdbFile:
-    """
-    An LMDB file, read without trust. Damage raises RuntimeError.
-    """
-    def __init__(self, path: os.PathLike[str] | str | bytes) -> None:
-        ...
-    def __len__(self) -> int:
-        ...
-class LmdbCursor:
-    """
-    A place in an LMDB file; for one thread at a time.
-    """
-    def __init__(self, file: LmdbFile) -> None:
-        ...
-    def after(self, key: bytes) -> typing.Any:
-        """
-        Key and value of the record that follows a key, or None.
-        """
-    def next(self) -> typing.Any:
-        """
-        Key and value of the next record, None past the last.
-        """
-    def skip(self, count: int) -> int:
-        """
-        Pass over records; returns how many there were.
-        """
 class Updater:
     """
     Applies a solver's rule to all learnable params at once.
@@ -244,9 +276,21 @@ class Updater:
         """
         History blobs, in the order of a solver state.
         """
+def allocations() -> tuple[int, int]:
+    """
+    Bytes that all blobs and layers of the process own now, and how often memory was asked for.
+    """
+def copy_gbytes_per_second(bytes: int) -> float:
+    """
+    Copies between two arrays that together have `bytes`, in GB/s; reads and writes both count.
+    """
 def create_layer(type: str, device: str, arguments: dict[str, typing.Any]) -> Layer:
     """
     Create a layer by type name.
+    """
+def draw_below(bound: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], seed: int, counters: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], draw: int) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    One integer of 0 .. bound - 1 for each counter; one bound for all, or one a counter.
     """
 def fill(blob: Blob, *, type: str, value: float, min: float, max: float, mean: float, std: float, sparse: int, variance_norm: str, seed: int, stream: int) -> None:
     """
@@ -255,6 +299,10 @@ def fill(blob: Blob, *, type: str, value: float, min: float, max: float, mean: f
 def parse_datums(records: list[typing.Any]) -> tuple[numpy.typing.NDArray[typing.Any], list[tuple[int, str]]]:
     """
     Check serialized Datum records. Returns one entry a record (channels, height, width, label, encoded, bit_depth, data_offset, data_size) and what is wrong as a list of (index, message).
+    """
+def peak_gflops(dtype: str) -> float:
+    """
+    Multiply-adds on registers on all threads, in GFLOP/s; 0 if the processor has none of this type.
     """
 def read_image_header(file: typing_extensions.Buffer) -> dict[str, typing.Any]:
     """
@@ -268,7 +316,11 @@ def thread_count() -> int:
     """
     Number of OpenMP threads layers run on.
     """
-def transform_batch(items: list[typing.Any], out: numpy.typing.NDArray[numpy.float32], h_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], w_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], mirror: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], scale: float, mean_values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], mean_planar: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, mean_interleaved: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None) -> list[tuple[int, str]]:
+def transform_batch(items: list[typing.Any], out: numpy.typing.NDArray[numpy.float32], h_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], w_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], mirror: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], scale: float, mean_values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], mean_planar: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, mean_interleaved: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, first: int = 0) -> list[tuple[int, str]]:
     """
-    Crop, mirror, subtract the mean and scale: item i (a Datum record, or a decoded image as uint8 array of rows, columns and channels) into out[i], float32 of shape (N, C, H, W) and any strides. Returns what is wrong as a list of (index, message); such items are left as they were.
+    Crop, mirror, subtract the mean and scale: item i (a Datum record, or a decoded image as uint8 array of rows, columns and channels) into out[first + i], float32 of shape (N, C, H, W) and any strides, with the crop of that place. Returns what is wrong as a list of (index, message); such items are left as they were.
+    """
+def transform_stored(file: LmdbFile, places: typing.Annotated[numpy.typing.ArrayLike, numpy.uint64], size: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], out: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.float32], h_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], w_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], mirror: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], scale: float, mean_values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], mean_planar: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, mean_interleaved: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None) -> bool:
+    """
+    Like transform_batch, of the Datum records at these places of a file, and with their labels. All must be readable, not encoded and of this size (channels, height, width): returns False if one is not, with the batch in an unknown state.
     """

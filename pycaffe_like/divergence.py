@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from . import _core as core
 from .errors import DivergedError
 from .graph.nodes import Node
 from .net import Net
@@ -41,13 +38,9 @@ def _first_not_finite(net: Net) -> tuple[str, str] | None:
 
 def _not_finite(net: Net, node: Node) -> str | None:
     for param in node.params:
-        if not _finite(param.blob):
+        if not param.blob.data_is_finite():
             return f"its learned blob {param.index}"
     for top in node.tops:
-        if not _finite(net.plan.blob(top)):
+        if not net.plan.blob(top).data_is_finite():
             return f"its top '{top.name}'"
     return None
-
-
-def _finite(blob: core.Blob) -> bool:
-    return bool(np.isfinite(blob.data).all())

@@ -55,6 +55,14 @@ def between(least: int, most: int) -> Count:
 
 
 @dataclass(frozen=True)
+class Reads:
+    """Whose data a layer's backward reads; gradients and learned blobs do not count."""
+
+    bottoms: bool = False
+    tops: bool = False
+
+
+@dataclass(frozen=True)
 class Rule:
     """The values a numeric parameter may have. Tests generate bad values from it.
 
@@ -116,11 +124,15 @@ class LayerType:
     layout : {"any", "channels_last", "plain"}
         What it wants of its bottoms: "any" takes what comes and passes it on, "channels_last" computes 4-D
         and 5-D blobs channels-last, "plain" needs C-contiguous ones.
+    takes_plain : bool
+        Whether a "channels_last" type can compute on plain blobs as well, for plans without the layout pass.
     plain_bottoms : tuple of int
         Bottoms that must be plain whatever `layout` says (labels).
-    precision : {"any", "matrix", "float32"}
+    precision : {"any", "matrix", "float32", "float32 only"}
         "any" passes the type on, "matrix" turns to bfloat16 in a bfloat16 plan, "float32" takes any type and
-        makes float32 tops.
+        makes float32 tops, "float32 only" wants float32 bottoms too.
+    backward_reads : Reads
+        Whose data must survive until backward.
     constraints : mapping of str to Rule
         Fields of the parameter message and the values they may have.
     """
@@ -133,8 +145,10 @@ class LayerType:
     in_place: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     layout: ClassVar[Literal["any", "channels_last", "plain"]] = "any"
+    takes_plain: ClassVar[bool] = False
     plain_bottoms: ClassVar[tuple[int, ...]] = ()
-    precision: ClassVar[Literal["any", "matrix", "float32"]] = "any"
+    precision: ClassVar[Literal["any", "matrix", "float32", "float32 only"]] = "any"
+    backward_reads: ClassVar[Reads] = Reads(bottoms=True, tops=True)
     constraints: ClassVar[Mapping[str, Rule]] = {}
 
     @classmethod
@@ -156,6 +170,32 @@ class LayerType:
     def layout_of(cls, layer: LayerDefinition) -> str:
         """Layout this very layer wants; `layout` unless its parameters say otherwise."""
         return cls.layout
+
+    @classmethod
+    def precision_of(cls, layer: LayerDefinition, bottom: Shape, *, learns: bool) -> str:
+        """Precision this very layer computes in; `precision` unless more is known.
+
+        Parameters
+        ----------
+        bottom : tuple of int
+            Shape of the first bottom.
+        learns : bool
+            Whether it runs backward.
+        """
+        return cls.precision
+
+    @classmethod
+    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+        """What backward of this very layer reads; `backward_reads` unless more is known.
+
+        Parameters
+        ----------
+        masks : bool
+            Whether a ReLU is fused into the step and backward masks the top's gradient by the top's data.
+        learns : bool
+            Whether the gradient of a learned blob is wanted.
+        """
+        return cls.backward_reads
 
     @classmethod
     def default_loss_weights(cls, tops: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import warnings
@@ -15,11 +16,12 @@ import numpy.typing as npt
 
 from . import _core as core
 from . import schema, trained_weights, upgrade
+from .errors import ConfigError
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .plan.memory import Memory, measure
-from .plan.plan import Plan, make_plan
+from .plan.plan import JOINING_PASSES, Plan, make_plan
 from .seeds import next_seed
 
 log = logging.getLogger("caffe")
@@ -42,16 +44,30 @@ class NetOptions:
         Where the layers run.
     fill : bool
         False leaves learned blobs without values and memory, to look at shapes and sizes only.
+    skip_passes : tuple of str
+        Passes of the planner to leave out, of those in `plan.plan.PASSES`.
+    keep_data : bool
+        False lets the data of intermediate blobs take turns in memory: only inputs, outputs and losses can
+        be read after forward, and a net built for phase TEST runs forward only.
     keep_diffs : bool
         False lets the gradients of intermediate blobs take turns in memory: they cannot be read after
         backward.
+    max_memory : int, optional
+        Bytes the net may need; data is made again in backward where it would need more. Takes keep_data and
+        keep_diffs False.
+    history_sets : int
+        Arrays that a solver will add for each learned blob; they count in `max_memory`.
     """
 
     seed: int | None = None
     precision: str = "float32"
     device: str = "cpu"
     fill: bool = True
+    skip_passes: tuple[str, ...] = ()
+    keep_data: bool = True
     keep_diffs: bool = True
+    max_memory: int | None = None
+    history_sets: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,24 +141,36 @@ class Net:
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
-        self._make_plan(fusion=True)
+        self._make_plan()
         log.info("Network initialization done.")
 
-    def _make_plan(self, *, fusion: bool) -> None:
+    def _make_plan(self) -> None:
         keep = {} if not hasattr(self, "plan") else dict(self.blobs)
         with errors_of_steps(self.graph):
             self.plan: Plan = make_plan(
                 self.graph,
                 precision=self._options.precision,
-                fusion=fusion,
+                skip_passes=self._options.skip_passes,
+                keep_data=self._options.keep_data,
                 keep_diffs=self._options.keep_diffs,
+                max_memory=self._options.max_memory,
+                reserved=self._options.history_sets * sum(p.blob.bytes for p in self.graph.learnable),
                 seed=self.seed,
                 keep=keep,
             )
-        self._fused = fusion
-        self.blobs: OrderedDict[str, core.Blob] = OrderedDict(
-            (name, self.plan.blob(value)) for name, value in self.plan.graph.blobs().items()
-        )
+        self.blobs: OrderedDict[str, core.Blob] = self._visible_blobs()
+
+    def _visible_blobs(self) -> OrderedDict[str, core.Blob]:
+        """All declared blobs; those the plan does not make say so when they are read."""
+        made = self.plan.graph.blobs()
+        blobs: OrderedDict[str, core.Blob] = OrderedDict()
+        for name, value in self.graph.blobs().items():
+            if name in made:
+                blobs[name] = self.plan.blob(made[name])
+            else:
+                blobs[name] = core.Blob(value.shape)
+                blobs[name].place_data(self.plan.arena, 0)
+        return blobs
 
     @property
     def precision(self) -> str:
@@ -309,6 +337,10 @@ class Net:
 
     def _backward(self, first: int, last: int) -> None:
         """Run declared layers `first` down to `last`, both included."""
+        if not (self._options.keep_data or self.graph.training):
+            raise ConfigError(
+                "a net for testing whose data is not kept runs forward only", hint="build with keep_data=True"
+            )
         for begin, end, layer in self._pieces(last, first, reverse=True):
             self._call_hooks("before_backward", layer)
             with errors_of_steps(self.graph):
@@ -331,8 +363,11 @@ class Net:
         return cast("tuple[int, int]", steps)
 
     def _unfuse(self) -> None:
-        if self._fused:
-            self._make_plan(fusion=False)
+        joining = [name for name in JOINING_PASSES if name not in self._options.skip_passes]
+        if joining:
+            skipped = (*self._options.skip_passes, *joining)
+            self._options = dataclasses.replace(self._options, skip_passes=skipped)
+            self._make_plan()
 
     def _index_of(self, layer: str) -> int:
         if layer not in self._order:
@@ -415,6 +450,11 @@ class Net:
         executor = self.plan.executor
         names = [node.name for node in self.plan.graph.nodes]
         return list(zip(names, executor.forward_ms, executor.backward_ms))
+
+    def recomputed(self) -> list[str]:
+        """Names of the steps that run forward once more during backward, to fit into `max_memory`."""
+        steps = sorted({step for steps in self.plan.again.values() for step in steps})
+        return [self.plan.graph.nodes[step].name for step in steps]
 
     def memory(self) -> Memory:
         """Bytes the net needs, by purpose."""

@@ -6,6 +6,7 @@ The loop is Python, so that it can be read and hooked into; all arithmetic is C+
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
@@ -35,7 +36,7 @@ from .snapshot import (
 )
 from .solver_display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
 from .solver_nets import build_test_nets, build_train_net
-from .solver_rules import check_solver
+from .solver_rules import HISTORY_SETS, check_solver
 from .upgrade import read_solver
 
 log = logging.getLogger("caffe")
@@ -51,7 +52,8 @@ class Solver:
     solver : str or Document
         Path of a solver prototxt, or a parsed one.
     **options
-        Fields of `net.NetOptions` for all nets: `precision`, `keep_diffs`.
+        Fields of `net.NetOptions` for all nets: `precision`, `skip_passes`, `keep_data`, `keep_diffs`, and
+        `max_memory`, which is for the train net and its history.
 
     Attributes
     ----------
@@ -85,9 +87,9 @@ class Solver:
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
         self.seed = self._choose_seed()
-        net_options = NetOptions(seed=self.seed, **options)
+        net_options = NetOptions(seed=self.seed, history_sets=HISTORY_SETS.get(self.type, 1), **options)
         self.net = build_train_net(document, net_options)
-        self.test_nets = build_test_nets(document, net_options)
+        self.test_nets = build_test_nets(document, dataclasses.replace(net_options, max_memory=None))
         self._updater = _make_updater(self.type, self.net)
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)

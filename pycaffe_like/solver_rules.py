@@ -16,6 +16,9 @@ log = logging.getLogger("caffe")
 TYPES = ("AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD")
 """Known solver types."""
 
+HISTORY_SETS = {"AdaDelta": 2, "Adam": 2}
+"""Arrays of history for each learned blob; 1 for types that are not named."""
+
 TRAIN_SOURCES = ("net", "net_param", "train_net", "train_net_param")
 
 _FRACTION = Rule(low=0, high=1, high_open=True)

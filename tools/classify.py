@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..data.mean_file import read_mean
 from ..errors import ConfigError, DataError, MissingFileError, ShapeError
 from ..net import TEST, Net
-from .common import GPU, PRECISION, check_precision, required, use_device
+from .common import GPU, PLAN, plan_options, required, use_device
 from .flags import Flag, format_usage, parse_flags
 
 Image = npt.NDArray[np.float32]
@@ -27,7 +27,7 @@ FLAGS = {
     "mean_value": Flag("", "mean of each channel, separated by commas, or one for all; in the order B,G,R"),
     "scale": Flag(1.0, "factor of the values, which are 0 to 255 before"),
     "top": Flag(5, "classes to show for each image"),
-    **PRECISION,
+    **PLAN,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
         return 0
     required(flags, "model", "weights")
     use_device(flags["gpu"])
-    net = Net(flags["model"], TEST, weights=flags["weights"], precision=check_precision(flags["precision"]))
+    net = Net(flags["model"], TEST, weights=flags["weights"], **plan_options(flags))
     shape = _input_shape(net)
     mean = _read_mean(flags, shape)
     labels = _read_labels(flags["labels"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from ..errors import ConfigError, DeviceError
+from ..plan.plan import PASSES, check_passes
 from .flags import Flag
 
 log = logging.getLogger("caffe")
@@ -15,7 +17,15 @@ STATE = {
     "level": Flag(0, "level of the net's state, for include and exclude rules"),
     "stage": Flag("", "stages of the net's state, separated by commas"),
 }
-PRECISION = {"precision": Flag("float32", "type of activations: float32 or bfloat16")}
+PLAN = {
+    "precision": Flag("float32", "type of activations: float32 or bfloat16"),
+    "skip_pass": Flag("", f"passes of the planner to leave out, separated by commas: {', '.join(PASSES)}"),
+}
+MEMORY = {
+    "max_memory": Flag(
+        "", "bytes that training may need, as 1500M or 2G; backward computes more where it must"
+    )
+}
 
 
 def use_device(gpu: str) -> None:
@@ -38,6 +48,24 @@ def check_precision(text: str) -> str:
     if text not in ("float32", "bfloat16"):
         raise ConfigError(f"-precision must be float32 or bfloat16, got '{text}'")
     return text
+
+
+def plan_options(flags: dict[str, Any]) -> dict[str, Any]:
+    """Read the flags of `PLAN` into fields of `NetOptions`."""
+    skipped = tuple(name for name in flags["skip_pass"].split(",") if name)
+    check_passes(skipped)
+    return {"precision": check_precision(flags["precision"]), "skip_passes": skipped}
+
+
+def max_memory(flags: dict[str, Any]) -> int | None:
+    """Read the value of `-max_memory` into bytes."""
+    text = flags["max_memory"]
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+)([KMG]?)", text)
+    if not match:
+        raise ConfigError(f"-max_memory must be a number of bytes, or one with K, M or G, got '{text}'")
+    return int(match[1]) * int(1024 ** " KMG".index(match[2] or " "))
 
 
 def required(flags: dict[str, Any], *names: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..net import TEST, Net
 from ..solver_display import output_names, output_values, weighted
-from .common import GPU, PRECISION, STATE, check_precision, positive_iterations, required, stages, use_device
+from .common import GPU, PLAN, STATE, plan_options, positive_iterations, required, stages, use_device
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")
@@ -20,7 +20,7 @@ FLAGS = {
     "weights": Flag("", "trained weights"),
     "iterations": Flag(50, "batches to run"),
     **STATE,
-    **PRECISION,
+    **PLAN,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     use_device(flags["gpu"])
     net = Net(
         flags["model"], TEST, flags["level"], stages(flags["stage"]), flags["weights"],
-        precision=check_precision(flags["precision"]),
+        **plan_options(flags), keep_data=False,
     )  # fmt: skip
     try:
         score(net, iterations)

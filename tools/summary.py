@@ -12,9 +12,9 @@ from ..graph.nodes import Graph, Node
 from ..net import TEST, TRAIN, Net
 from ..plan.plan import make_plan
 from ..plan.printout import describe
-from ..solver_rules import TRAIN_SOURCES
+from ..solver_rules import HISTORY_SETS, TRAIN_SOURCES
 from ..upgrade import read_solver
-from .common import PRECISION, STATE, check_precision, parse_phase, stages
+from .common import MEMORY, PLAN, STATE, max_memory, parse_phase, plan_options, stages
 from .flags import Flag, format_usage, parse_flags
 
 SUMMARY = "Show a net's layers, shapes, operations and bytes."
@@ -24,11 +24,11 @@ FLAGS = {
     "solver": Flag("", "solver prototxt: its net in phase TRAIN, and the bytes of its history"),
     "phase": Flag("", "phase to build for: TRAIN or TEST (default TEST, with -solver TRAIN)"),
     **STATE,
-    **PRECISION,
+    **PLAN,
+    **MEMORY,
     "plan": Flag(False, "show the plan as well: the steps as declared, and after each pass"),
     "help": Flag(False, "show this text"),
 }
-_HISTORY_SETS = {"AdaDelta": 2, "Adam": 2}  # blobs of history for each learned blob, else 1
 
 
 def main(argv: list[str]) -> int:
@@ -40,28 +40,32 @@ def main(argv: list[str]) -> int:
     logging.getLogger("caffe").setLevel(logging.WARNING)  # the table says it shorter than the log of set-up
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
-    precision = check_precision(flags["precision"])
-    training = bool(flags["solver"])  # planned as `caffe train` plans it: gradients take turns
+    training = bool(
+        flags["solver"] or flags["max_memory"]
+    )  # planned as `caffe train` plans it: gradients take turns
     net = Net(
         model,
         phase,
         flags["level"],
         stages(flags["stage"]),
-        precision=precision,
+        **plan_options(flags),
+        max_memory=max_memory(flags),
+        history_sets=history_sets,
         fill=False,
+        keep_data=not training,
         keep_diffs=not training,
     )
     try:
         for line in summary(net, history_sets):
             print(line)
         if flags["plan"]:
-            _print_plan(net)
+            _print_plan(net, plan_options(flags))
     finally:
         net.close()
     return 0
 
 
-def _print_plan(net: Net) -> None:
+def _print_plan(net: Net, options: dict[str, Any]) -> None:
     """Print the steps as declared, and after each pass that changes them."""
     shown: list[str] = []
 
@@ -71,7 +75,7 @@ def _print_plan(net: Net) -> None:
             print(f"\nplan, {name}:", *steps, sep="\n  ")
             shown[:] = steps
 
-    make_plan(net.graph, precision=net.precision, watch=show)
+    make_plan(net.graph, **options, watch=show)
 
 
 def _model(flags: dict[str, Any]) -> tuple[str, int]:
@@ -81,7 +85,7 @@ def _model(flags: dict[str, Any]) -> tuple[str, int]:
             raise ConfigError("flag -model is missing", hint="add -model FILE or -solver FILE")
         return flags["model"], 0
     param = read_solver(flags["solver"]).message
-    sets = _HISTORY_SETS.get(param.type, 1)
+    sets = HISTORY_SETS.get(param.type, 1)
     if flags["model"]:
         return flags["model"], sets
     field = next((field for field in TRAIN_SOURCES if param.HasField(field)), "net")
@@ -114,6 +118,7 @@ def _bytes(net: Net, history_sets: int) -> Iterable[str]:
     purposes = [
         ("data", memory.data),
         ("gradients of data", memory.diffs),
+        ("data and gradients that take turns", memory.arena),
         ("params", memory.params),
         ("gradients of params", memory.param_diffs),
         *([("history", history)] if history_sets else []),
@@ -124,6 +129,8 @@ def _bytes(net: Net, history_sets: int) -> Iterable[str]:
     rows.append(("total", f"{memory.total + history:,}"))
     yield ""
     yield from _aligned(rows, numbers=1)
+    if recomputed := net.recomputed():
+        yield f"made again for backward, to save memory: {', '.join(recomputed)}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: int) -> Iterable[str]:

@@ -8,13 +8,17 @@ import time
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ConfigError
 from ..net import TRAIN, Net
+from ..roofline import Machine, roofline, table
 from .common import (
     GPU,
-    PRECISION,
+    MEMORY,
+    PLAN,
     STATE,
-    check_precision,
+    max_memory,
     parse_phase,
+    plan_options,
     positive_iterations,
     required,
     stages,
@@ -31,8 +35,10 @@ FLAGS = {
     "weights": Flag("", "trained weights; not needed for timing"),
     "iterations": Flag(50, "forward and backward passes to measure"),
     "phase": Flag("", "phase to build for: TRAIN (default) or TEST"),
+    "roofline": Flag(False, "show operations and bytes of each step beside what the machine can do at best"),
     **STATE,
-    **PRECISION,
+    **PLAN,
+    **MEMORY,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -49,37 +55,46 @@ def main(argv: list[str]) -> int:
     use_device(flags["gpu"])
     net = Net(
         flags["model"], phase, flags["level"], stages(flags["stage"]), flags["weights"] or None,
-        precision=check_precision(flags["precision"]),
+        **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags),
     )  # fmt: skip
+    if not net.plan.graph.nodes:
+        raise ConfigError(f"{flags['model']}: no layer runs in this phase", hint="give the other -phase")
     try:
-        measure(net, iterations)
+        times = measure(net, iterations)
+        if flags["roofline"]:
+            machine = Machine.measure(net.memory().total)
+            print(*table(roofline(net, times, machine), machine), sep="\n")
     finally:
         net.close()
     return 0
 
 
-def measure(net: Net, iterations: int) -> None:
-    """Run the passes and print their times; numbers are milliseconds."""
+def measure(net: Net, iterations: int, *, backward: bool = True) -> list[tuple[float, float]]:
+    """Run the passes and print their times; returns the medians of each step, forward and backward, in ms."""
     log.info("Performing Forward")
     log.info("Initial loss: %g", net.forward_loss())
-    log.info("Performing Backward")
-    _backward(net)
+    if backward:
+        log.info("Performing Backward")
+        _backward(net)
     log.info("*** Benchmark begins ***")
     log.info("Testing for %d iterations.", iterations)
     net.timing = True
-    sums = np.zeros((len(net.layer_times()), 2))
+    times = np.zeros((iterations, len(net.layer_times()), 2))
     start = time.perf_counter()
-    for iteration in range(1, iterations + 1):
+    for iteration in range(iterations):
         begin = time.perf_counter()
+        net.clear_param_diffs()  # as training does: the first gradient overwrites
         net.forward_loss()
-        _backward(net)
-        log.info("Iteration: %d forward-backward time: %g ms.", iteration, _since_ms(begin))
-        sums += [times for _, *times in net.layer_times()]
+        if backward:
+            _backward(net)
+        log.info("Iteration: %d forward-backward time: %g ms.", iteration + 1, _since_ms(begin))
+        times[iteration] = [pair for _, *pair in net.layer_times()]
     total = _since_ms(start)
-    _show(net, sums / iterations)
+    _show(net, times.mean(axis=0))
     log.info("Average Forward-Backward: %g ms.", total / iterations)
     log.info("Total Time: %g ms.", total)
     log.info("*** Benchmark ends ***")
+    return [(forward, backward) for forward, backward in np.median(times, axis=0).tolist()]
 
 
 def _backward(net: Net) -> None:

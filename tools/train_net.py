@@ -10,7 +10,7 @@ from ..prototext import Document
 from ..signals import SignalActions, parse_action
 from ..solver import solver_class
 from ..upgrade import read_solver
-from .common import GPU, PRECISION, STATE, check_precision, required, stages, use_device
+from .common import GPU, MEMORY, PLAN, STATE, max_memory, plan_options, required, stages, use_device
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")
@@ -24,7 +24,8 @@ FLAGS = {
     "sigint_effect": Flag("stop", "what Ctrl-C does: stop, snapshot or none"),
     "sighup_effect": Flag("snapshot", "what a hangup does: stop, snapshot or none"),
     **STATE,
-    **PRECISION,
+    **PLAN,
+    **MEMORY,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -55,8 +56,9 @@ def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     if not flags["gpu"] and _asks_for_gpu(document):
         log.warning("%s sets solver_mode: GPU; this build trains on the CPU", flags["solver"])
     snapshot = flags["snapshot"]
-    precision = check_precision(flags["precision"])
-    solver = solver_class(document)(document, precision=precision, keep_diffs=False)
+    solver = solver_class(document)(
+        document, **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags)
+    )
     solver.poll_action = actions.poll
     try:
         if snapshot:

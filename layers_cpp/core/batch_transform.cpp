@@ -1,69 +1,56 @@
 #include "core/batch_transform.hpp"
 
+#include <algorithm>
+#include <bit>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+
+#include "math/simd.hpp"
 
 namespace caffe {
 namespace {
 
-// One row of the crop. The order of the axes and, for gray and colour, the number of channels are known when
-// compiling, so that every stride of the inner loop is a constant and the loop becomes vector code.
-struct RowSize {
-  int channels;
-  int width;
-  std::ptrdiff_t source_plane;  // distance of the channels in a planar image
-  std::ptrdiff_t target_plane;  // and in a planar target
-  float scale;
-};
+// Values of a block, at most if that is several rows: with what is subtracted they fit into the first cache.
+constexpr int kBlockValues = 4096;
+// The results of a large image would push out of the cache what the decoder is about to write again.
+constexpr std::ptrdiff_t kStreamedValues = 1 << 16;
 
-template <typename Pixel, int kChannels, bool kFromInterleaved, bool kToInterleaved, bool kMeanImage,
-          bool kMirror>
-void transform_row(const Pixel* __restrict source, const float* __restrict mean, float* __restrict target,
-                   const RowSize& row) {
-  const int channels = kChannels > 0 ? kChannels : row.channels;
-  const std::ptrdiff_t last = row.width - 1;
-  auto move_value = [&](std::ptrdiff_t w, std::ptrdiff_t c) {
-    const std::ptrdiff_t column = kMirror ? last - w : w;
-    const std::ptrdiff_t from = kFromInterleaved ? column * channels + c : c * row.source_plane + column;
-    const std::ptrdiff_t to = kToInterleaved ? w * channels + c : c * row.target_plane + w;
-    const float subtracted = kMeanImage ? mean[from] : mean[c];
-    target[to] = (static_cast<float>(source[from]) - subtracted) * row.scale;
-  };
-  if constexpr (!kFromInterleaved && !kToInterleaved) {
-    for (int c = 0; c < channels; ++c) {
-#pragma GCC ivdep
-      for (std::ptrdiff_t w = 0; w < row.width; ++w) move_value(w, c);
-    }
-  } else {
-#pragma GCC ivdep
-    for (std::ptrdiff_t w = 0; w < row.width; ++w) {
-      for (int c = 0; c < channels; ++c) move_value(w, c);
+Floats load_floats(const float* from) { return load(from, std::integral_constant<int, kLanes>{}); }
+Floats load_floats(const std::uint8_t* from) {
+  return __builtin_convertvector(load(from, std::integral_constant<int, kLanes>{}), Floats);
+}
+
+// Stores past the caches; `to` is aligned.
+void stream(Floats values, float* to) {
+#ifdef __AVX512F__
+  _mm512_stream_ps(to, std::bit_cast<__m512>(values));
+#else
+  _mm256_stream_ps(to, std::bit_cast<__m256>(values));
+#endif
+}
+
+template <bool kStream, typename Pixel>
+void move_values(const Pixel* __restrict source, const float* __restrict mean, float* __restrict target,
+                 std::ptrdiff_t count, float scale) {
+  auto value = [&](std::ptrdiff_t i) { return (static_cast<float>(source[i]) - mean[i]) * scale; };
+  std::ptrdiff_t i = 0;
+  if constexpr (kStream) {
+    auto aligned = [](const float* place) {
+      return std::bit_cast<std::uintptr_t>(place) % sizeof(Floats) == 0;
+    };
+    for (; i < count && !aligned(target + i); ++i) target[i] = value(i);
+  }
+  for (; i + kLanes <= count; i += kLanes) {
+    const Floats values = (load_floats(source + i) - load_floats(mean + i)) * broadcast(scale);
+    if constexpr (kStream) {
+      stream(values, target + i);
+    } else {
+      store(values, target + i, std::integral_constant<int, kLanes>{});
     }
   }
-}
-
-template <typename Pixel>
-using RowFunction = void (*)(const Pixel*, const float*, float*, const RowSize&);
-
-// Turns the run-time choices into template arguments, one at a time.
-template <typename Pixel, int kChannels, bool... kChosen>
-RowFunction<Pixel> choose() {
-  return transform_row<Pixel, kChannels, kChosen...>;
-}
-
-template <typename Pixel, int kChannels, bool... kChosen, typename... Rest>
-RowFunction<Pixel> choose(bool next, Rest... rest) {
-  return next ? choose<Pixel, kChannels, kChosen..., true>(rest...)
-              : choose<Pixel, kChannels, kChosen..., false>(rest...);
-}
-
-template <typename Pixel>
-RowFunction<Pixel> choose_row(int channels, bool from_interleaved, bool to_interleaved, bool mean_image,
-                              bool mirror) {
-  // With one channel both orders are the same; the planar one has the simpler loop.
-  if (channels == 1) return choose<Pixel, 1, false, false>(mean_image, mirror);
-  if (channels == 3) return choose<Pixel, 3>(from_interleaved, to_interleaved, mean_image, mirror);
-  return choose<Pixel, 0>(from_interleaved, to_interleaved, mean_image, mirror);
+  for (; i < count; ++i) target[i] = value(i);
 }
 
 // For targets that are neither planar nor interleaved. Slow, and short enough to be the reference for the
@@ -86,29 +73,6 @@ void transform_any_strides(const Image& image, const Pixel* pixels, const Crop& 
   }
 }
 
-template <typename Pixel>
-void transform_pixels(const Image& image, const Pixel* pixels, const Crop& crop, const Mean& mean,
-                      float scale, const Target& target) {
-  const bool to_planar = target.column_stride == 1;
-  const bool to_interleaved =
-      target.column_stride == target.channels && (target.channel_stride == 1 || target.channels == 1);
-  if (!to_planar && !to_interleaved) {
-    return transform_any_strides(image, pixels, crop, mean, scale, target);
-  }
-  const bool mean_image = mean.planar != nullptr;
-  const auto transform =
-      choose_row<Pixel>(image.channels, image.interleaved, !to_planar, mean_image, crop.mirror);
-  const std::ptrdiff_t plane = std::ptrdiff_t{image.height} * image.width;
-  const RowSize row{image.channels, target.width, plane, target.channel_stride, scale};
-  const std::ptrdiff_t pixel_size = image.interleaved ? image.channels : 1;
-  const float* mean_pixels = image.interleaved ? mean.interleaved : mean.planar;
-  for (int h = 0; h < target.height; ++h) {
-    const std::ptrdiff_t start = ((crop.h_off + h) * std::ptrdiff_t{image.width} + crop.w_off) * pixel_size;
-    const float* subtracted = mean_image ? mean_pixels + start : mean.values;
-    transform(pixels + start, subtracted, target.data + h * target.row_stride, row);
-  }
-}
-
 void check_crop(const Image& image, const Crop& crop, const Target& target) {
   if (image.channels != target.channels) {
     throw std::invalid_argument("image has " + std::to_string(image.channels) + " channels, the batch has " +
@@ -125,15 +89,75 @@ void check_crop(const Image& image, const Crop& crop, const Target& target) {
   }
 }
 
+int rows_at_once(const Target& target) {
+  const int row_values = target.width * target.channels;
+  const bool one_run = target.row_stride == target.width * target.column_stride;
+  return one_run ? std::clamp(kBlockValues / row_values, 1, target.height) : 1;
+}
+
 }  // namespace
 
-void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale,
-                     const Target& target) {
+// In the target's order of axes, for a block of so many pixels.
+void ImageTransform::prepare_mean_rows(int channels, std::ptrdiff_t count, bool interleaved) {
+  if (mean_count_ == count && mean_interleaved_ == interleaved) return;
+  mean_count_ = count;
+  mean_interleaved_ = interleaved;
+  mean_rows_.clear();
+  if (interleaved) {
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      mean_rows_.insert(mean_rows_.end(), mean_.values, mean_.values + channels);
+    }
+  } else {
+    for (int c = 0; c < channels; ++c) {
+      mean_rows_.insert(mean_rows_.end(), static_cast<std::size_t>(count), mean_.values[c]);
+    }
+  }
+}
+
+template <typename Pixel>
+void ImageTransform::transform(const Image& image, const Pixel* pixels, const Crop& crop,
+                               const Target& target) {
+  const bool to_planar = target.column_stride == 1;
+  const bool to_interleaved =
+      target.column_stride == target.channels && (target.channel_stride == 1 || target.channels == 1);
+  if (!to_planar && !to_interleaved) {
+    return transform_any_strides(image, pixels, crop, mean_, scale_, target);
+  }
+  BlockShape shape{image.channels, image.height, image.width,       crop.h_off, crop.w_off,
+                   target.width,   crop.mirror,  image.interleaved, !to_planar};
+  PixelBlocks<Pixel> source(pixels, shape, pixel_memory_);
+  std::optional<PixelBlocks<float>> subtracted;
+  const int rows = rows_at_once(target);
+  const std::ptrdiff_t most = std::ptrdiff_t{rows} * target.width;
+  if (const float* const mean_image = to_planar ? mean_.planar : mean_.interleaved) {
+    shape.from_interleaved = shape.to_interleaved;
+    subtracted.emplace(mean_image, shape, mean_memory_);
+  } else {
+    prepare_mean_rows(target.channels, most, !to_planar);
+  }
+  const bool large = std::ptrdiff_t{target.height} * target.width * target.channels >= kStreamedValues;
+  const auto move = large ? move_values<true, Pixel> : move_values<false, Pixel>;
+  const int runs = to_planar ? target.channels : 1;
+  for (int h = 0; h < target.height; h += rows) {
+    const int height = std::min(rows, target.height - h);
+    const Block<Pixel> from = source.rows(h, height);
+    const Block<float> mean =
+        subtracted ? subtracted->rows(h, height) : Block<float>{mean_rows_.data(), most};
+    const std::ptrdiff_t values = std::ptrdiff_t{height} * target.width * target.channels / runs;
+    for (int run = 0; run < runs; ++run) {
+      move(from.data + run * from.plane, mean.data + run * mean.plane,
+           target.data + run * target.channel_stride + h * target.row_stride, values, scale_);
+    }
+  }
+  if (large) _mm_sfence();  // streamed values are seen by other threads from here on
+}
+
+void ImageTransform::operator()(const Image& image, const Crop& crop, const Target& target) {
   check_crop(image, crop, target);
   if (image.bytes) {
-    transform_pixels(image, image.bytes, crop, mean, scale, target);
+    transform(image, image.bytes, crop, target);
   } else {
-    transform_pixels(image, image.floats, crop, mean, scale, target);
+    transform(image, image.floats, crop, target);
   }
 }
 

@@ -7,6 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
+
+#include "core/pixel_blocks.hpp"
 
 namespace caffe {
 
@@ -45,8 +48,26 @@ struct Crop {
   bool mirror;
 };
 
-// Throws std::invalid_argument when the crop does not lie within the image or the channels differ.
-void transform_image(const Image& image, const Crop& crop, const Mean& mean, float scale,
-                     const Target& target);
+// Transforms one image after the other, with memory that is used again.
+class ImageTransform {
+ public:
+  ImageTransform(const Mean& mean, float scale) : mean_(mean), scale_(scale) {}
+
+  // Throws std::invalid_argument when the crop does not lie within the image or the channels differ.
+  void operator()(const Image& image, const Crop& crop, const Target& target);
+
+ private:
+  template <typename Pixel>
+  void transform(const Image& image, const Pixel* pixels, const Crop& crop, const Target& target);
+  void prepare_mean_rows(int channels, std::ptrdiff_t count, bool interleaved);
+
+  Mean mean_;
+  float scale_;
+  std::vector<float> mean_rows_;  // `mean_.values` for each value of a block
+  std::ptrdiff_t mean_count_ = 0;
+  bool mean_interleaved_ = false;
+  BlockMemory pixel_memory_;
+  BlockMemory mean_memory_;
+};
 
 }  // namespace caffe

@@ -26,4 +26,23 @@ void Blob::reshape(const Shape& shape) {
   diff_->reserve(bytes());
 }
 
+namespace {
+
+template <class T>
+bool all_finite(const T* values, int64_t count) {
+  float sum = 0;  // 0 * x is NaN for infinite x, so one sum finds them all
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) sum += 0.0f * static_cast<float>(values[i]);
+  return sum == 0.0f;
+}
+
+}  // namespace
+
+bool all_finite(Blob& blob, bool diff) {
+  return dispatch(blob.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    return all_finite(diff ? blob.diff<T>() : blob.data<T>(), blob.count());
+  });
+}
+
 }  // namespace caffe

@@ -50,12 +50,9 @@ class Blob {
   const std::shared_ptr<Storage>& shared_diff() const { return diff_; }
   void share_data(const Blob& other) { data_ = other.data_; }
   void share_diff(const Blob& other) { diff_ = other.diff_; }
-  // Takes turns with other blobs in the diff of `slot`: contents last only while backward needs them.
-  void pool_diff(const Blob& slot) {
-    diff_ = slot.diff_;
-    diff_pooled_ = true;
-  }
-  bool diff_pooled() const { return diff_pooled_; }
+  // Whether the contents last only as long as the plan needs them; see Storage::place.
+  bool data_pooled() const { return data_->placed(); }
+  bool diff_pooled() const { return diff_->placed(); }
 
  private:
   Shape shape_;
@@ -63,10 +60,12 @@ class Blob {
   DType dtype_;
   Layout layout_;
   uint64_t shape_version_ = 1;
-  bool diff_pooled_ = false;
   std::shared_ptr<Storage> data_ = std::make_shared<Storage>();
   std::shared_ptr<Storage> diff_ = std::make_shared<Storage>();
 };
+
+// Whether no value of the data, or of the diff, is NaN or infinite.
+bool all_finite(Blob& blob, bool diff);
 
 using BlobPtr = std::shared_ptr<Blob>;
 using Blobs = std::vector<BlobPtr>;

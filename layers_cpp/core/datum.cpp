@@ -119,19 +119,17 @@ Datum parse_datum(Bytes record) {
 }
 
 void check_pixel_count(const Datum& datum) {
-  const std::string shape = std::to_string(datum.channels) + "x" + std::to_string(datum.height) + "x" +
-                            std::to_string(datum.width) + " (channels, height, width)";
-  if (datum.channels < 1 || datum.height < 1 || datum.width < 1) {
-    throw std::invalid_argument("image has no pixels: its size is " + shape);
-  }
   const std::size_t held = datum.data.empty() ? datum.float_data.size() : datum.data.size();
+  const bool some = datum.channels >= 1 && datum.height >= 1 && datum.width >= 1;
   std::int64_t wanted = 0;
   const bool overflow =
       __builtin_mul_overflow(std::int64_t{datum.channels} * datum.height, std::int64_t{datum.width}, &wanted);
-  if (overflow || static_cast<std::uint64_t>(wanted) != held) {
-    throw std::invalid_argument("size " + shape + " does not match the " + std::to_string(held) +
-                                " values held");
-  }
+  if (some && !overflow && static_cast<std::uint64_t>(wanted) == held) return;
+  const std::string shape = std::to_string(datum.channels) + "x" + std::to_string(datum.height) + "x" +
+                            std::to_string(datum.width) + " (channels, height, width)";
+  if (!some) throw std::invalid_argument("image has no pixels: its size is " + shape);
+  throw std::invalid_argument("size " + shape + " does not match the " + std::to_string(held) +
+                              " values held");
 }
 
 }  // namespace caffe

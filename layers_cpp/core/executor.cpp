@@ -19,20 +19,8 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-template <class T>
-bool all_finite(const T* values, int64_t count) {
-  float sum = 0;  // 0 * x is NaN for infinite x, so one sum finds them all
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < count; ++i) sum += 0.0f * static_cast<float>(values[i]);
-  return sum == 0.0f;
-}
-
 void require_finite(Blob& blob, bool diff, const std::string& layer, const char* what, size_t index) {
-  const bool finite = dispatch(blob.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    return all_finite(diff ? blob.diff<T>() : blob.data<T>(), blob.count());
-  });
-  if (!finite)
+  if (!all_finite(blob, diff))
     throw DataError(message("layer '", layer, "': ", what, " ", index, " holds a value that is not finite"));
 }
 
@@ -158,16 +146,24 @@ void Executor::prepare_backward(Step& step) {
   scratch_->reserve(step.layer->scratch_bytes());
 }
 
+void Executor::recompute(const Step& step) {
+  for (const size_t index : step.recompute) {
+    Step& again = steps_[index];
+    named(again, [&] { again.layer->recompute(context(), again.bottoms, again.tops); });
+  }
+}
+
 void Executor::backward(size_t begin, size_t end, bool all) {
   require_threads();
   for (size_t i = end; i-- > begin;) {
     Step& step = steps_[i];
     if (timing) backward_ms[i] = 0;
     if (!step.need_backward && !(all && step.layer->has_backward())) continue;
+    const auto start = timing ? Clock::now() : Clock::time_point();
+    recompute(step);
     named(step, [&] {
       if (!step.layer->has_backward()) throw ConfigError("it was planned to run forward only");
       if (!step.layer->runs_backward) prepare_backward(step);
-      const auto start = timing ? Clock::now() : Clock::time_point();
       step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);
       if (timing) backward_ms[i] = milliseconds_since(start);
     });

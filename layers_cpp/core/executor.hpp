@@ -17,6 +17,7 @@ struct Step {
   std::vector<float> loss_weights;   // one for each top, 0 for none
   std::vector<bool> propagate_down;  // one for each bottom
   bool need_backward = false;
+  std::vector<size_t> recompute;  // numbers of steps whose tops are made again before this one's backward
 };
 
 class Executor {
@@ -31,6 +32,10 @@ class Executor {
   // Steps [begin, end) from the last to the first; those that need no backward are passed over; with `all`,
   // only those that cannot run it.
   void backward(size_t begin, size_t end, bool all = false);
+
+  // Before the backward of a step, run these steps forward again, in this order: what they made was
+  // overwritten.
+  void recompute_before(size_t step, std::vector<size_t> again) { steps_[step].recompute = std::move(again); }
 
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
@@ -53,6 +58,7 @@ class Executor {
   };
 
   void reshape_if_needed(size_t index);
+  void recompute(const Step& step);
   void prepare_backward(Step& step);  // of a layer that was set up to run forward only
   void set_loss_weights(Step& step);
   double loss_of(Step& step) const;

@@ -38,6 +38,12 @@ class Layer {
   virtual void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                         const Blobs& bottom) = 0;
 
+  // Makes the tops' data of the last forward again, bit by bit, before backward; the context is that of the
+  // forward. A layer whose forward changes more than its tops overrides it.
+  virtual void recompute(const Context& context, const Blobs& bottom, const Blobs& top) {
+    forward(context, bottom, top);
+  }
+
   // False for a layer that was planned to run forward only.
   virtual bool has_backward() const { return true; }
 

@@ -28,6 +28,10 @@ constexpr std::uint16_t kBranch = 0x01, kLeaf = 0x02, kOverflow = 0x04;
 constexpr std::uint16_t kValueInOverflow = 0x01;
 constexpr std::uint64_t kLeastRecordBytes = kNodeHeader + sizeof(std::uint16_t) + 1;
 constexpr std::size_t kMaxDepth = 32;
+// A call of the kernel costs as much as copying some pages. A run is at most as large as a fast cache, unless
+// it is a single value.
+constexpr std::uint64_t kRunBytes = 128 << 10, kGapBytes = 4 << 10;
+constexpr std::uint64_t kAheadBytes = 64 << 10, kSmallValueBytes = 8 << 10;
 
 [[noreturn]] void fail(const std::string& problem) { throw std::runtime_error(problem); }
 
@@ -119,6 +123,35 @@ void LmdbFile::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
   }
 }
 
+LmdbFile::Run LmdbFile::run_from(std::span<const Place> places, std::size_t first) {
+  std::uint64_t begin = places[first].offset, end = begin + places[first].bytes;
+  std::size_t last = first + 1;
+  for (; last < places.size(); ++last) {
+    const Place& place = places[last];
+    const std::uint64_t wider_begin = std::min(begin, place.offset);
+    const std::uint64_t wider_end = std::max(end, place.offset + place.bytes);
+    const bool close = wider_end - wider_begin <= (end - begin) + place.bytes + kGapBytes;
+    if (!close || wider_end - wider_begin > kRunBytes) break;
+    begin = wider_begin;
+    end = wider_end;
+  }
+  return {begin, end - begin, last};
+}
+
+// With what stands behind in the file, since what is needed next is often there.
+void LmdbCursor::read_ahead(std::uint64_t offset, std::span<std::uint8_t> into) {
+  const std::uint64_t limit = file_.file_bytes_;
+  if (into.size() > limit || offset > limit - into.size())
+    return file_.read(offset, into);  // says what is wrong
+  if (offset < ahead_offset_ || offset + into.size() > ahead_offset_ + ahead_.size()) {
+    ahead_offset_ = kNowhere;
+    ahead_.resize(std::min(std::max<std::uint64_t>(kAheadBytes, into.size()), limit - offset));
+    file_.read(offset, ahead_);
+    ahead_offset_ = offset;
+  }
+  std::memcpy(into.data(), ahead_.data() + (offset - ahead_offset_), into.size());
+}
+
 bool LmdbCursor::first() {
   levels_.clear();
   if (file_.meta_.root == kNoPage) return false;
@@ -149,21 +182,12 @@ bool LmdbCursor::after(std::span<const std::uint8_t> key) {
   return next();
 }
 
-void LmdbCursor::read_value(std::span<std::uint8_t> into) const {
-  if (into.size() != value_bytes_) fail("a buffer of another size than the value");
-  if (value_offset_ != 0) {
-    file_.read(value_offset_, into);
-  } else {
-    std::copy(inline_value_.begin(), inline_value_.end(), into.begin());
-  }
-}
-
 void LmdbCursor::push(std::uint64_t page_number) {
   if (levels_.size() >= file_.meta_.depth) fail("its tree is deeper than it says");
   if (page_number > file_.meta_.last_page) fail(named(page_number) + " does not exist");
   const std::size_t page_bytes = file_.meta_.page_bytes;
   Level level{std::vector<std::uint8_t>(page_bytes), 0, 0, false};
-  file_.read(page_number * page_bytes, level.page);
+  read_ahead(page_number * page_bytes, level.page);
   const auto flags = load<std::uint16_t>(level.page, 10);
   const auto lower = load<std::uint16_t>(level.page, 12);
   const bool whole = load<std::uint64_t>(level.page, 0) == page_number &&
@@ -196,22 +220,26 @@ void LmdbCursor::take() {
   key_ = record.key;
   value_bytes_ = record.value_bytes;
   const std::span<const std::uint8_t> page(leaf.page);
+  const std::size_t page_bytes = file_.meta_.page_bytes;
   if (!record.in_overflow_pages) {
-    value_offset_ = 0;
-    inline_value_ = page.subspan(record.offset, record.value_bytes);
+    value_offset_ = load<std::uint64_t>(page, 0) * page_bytes + record.offset;
     return;
   }
   const auto number = load<std::uint64_t>(page, record.offset);
-  const std::size_t page_bytes = file_.meta_.page_bytes;
   if (number > file_.meta_.last_page) fail(named(number) + " does not exist");
   std::array<std::uint8_t, kPageHeader> header;
-  file_.read(number * page_bytes, header);
+  if (value_bytes_ <= kSmallValueBytes) {
+    read_ahead(number * page_bytes, header);
+  } else {
+    file_.read(number * page_bytes, header);
+  }
   const std::uint64_t held = std::uint64_t{load<std::uint32_t>(header, 12)} * page_bytes;
   const bool whole = load<std::uint64_t>(header, 0) == number &&
                      load<std::uint16_t>(header, 10) == kOverflow && held >= kPageHeader + value_bytes_;
   if (!whole) fail(named(number) + " is damaged");
   value_offset_ = number * page_bytes + kPageHeader;
-  if (value_offset_ + value_bytes_ > file_.file_bytes_) fail("a record reaches behind its end");
+  if (value_bytes_ > file_.file_bytes_ || value_offset_ > file_.file_bytes_ - value_bytes_)
+    fail("a record reaches behind its end");
 }
 
 LmdbCursor::Node LmdbCursor::node(const Level& level, int index) const {

@@ -57,7 +57,7 @@ dnnl::primitive_attr default_attr() {
 }
 
 void Primitive::bind(const dnnl::memory::desc& scratchpad,
-                     std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments) {
+                     const std::vector<std::pair<int, dnnl::memory::desc>>& arguments) {
   arguments_.clear();
   ordered_.clear();
   for (const auto& [index, desc] : arguments) {
@@ -71,7 +71,7 @@ void Primitive::bind(const dnnl::memory::desc& scratchpad,
   }
 }
 
-void Primitive::execute(const Context& context, std::initializer_list<void*> pointers, size_t offset) {
+void Primitive::execute(const Context& context, std::span<void* const> pointers, size_t offset) {
   size_t position = 0;
   for (void* pointer : pointers) ordered_[position++].set_data_handle(pointer);
   if (scratch_bytes_ > 0) scratchpad_.set_data_handle(static_cast<char*>(context.scratch->data()) + offset);

@@ -3,8 +3,10 @@
 
 #include <initializer_list>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <span>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/layer.hpp"
 
@@ -34,8 +36,7 @@ class Primitive {
 
   // `arguments` lists what execute() will be given, in that order.
   template <class PrimitiveDesc>
-  void create(const PrimitiveDesc& desc,
-              std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments) {
+  void create(const PrimitiveDesc& desc, const std::vector<std::pair<int, dnnl::memory::desc>>& arguments) {
     primitive_ = dnnl::primitive(desc.get());
     bind(desc.scratchpad_desc(), arguments);
   }
@@ -44,11 +45,14 @@ class Primitive {
 
   size_t scratch_bytes() const { return scratch_bytes_; }
   // `offset`: bytes of the context's scratch that the caller uses itself.
-  void execute(const Context& context, std::initializer_list<void*> pointers, size_t offset = 0);
+  void execute(const Context& context, std::span<void* const> pointers, size_t offset = 0);
+  void execute(const Context& context, std::initializer_list<void*> pointers, size_t offset = 0) {
+    execute(context, std::span<void* const>(pointers.begin(), pointers.size()), offset);
+  }
 
  private:
   void bind(const dnnl::memory::desc& scratchpad,
-            std::initializer_list<std::pair<int, dnnl::memory::desc>> arguments);
+            const std::vector<std::pair<int, dnnl::memory::desc>>& arguments);
 
   dnnl::primitive primitive_{};
   std::unordered_map<int, dnnl::memory> arguments_;

@@ -1,5 +1,5 @@
 // A piece of memory that blobs share: allocated (and zeroed) at its first use, so that planning a net costs
-// nothing.
+// nothing. It may be a place in a larger storage, an arena, where others take turns with it.
 #pragma once
 
 #include <atomic>
@@ -8,6 +8,12 @@
 #include <memory>
 
 namespace caffe {
+
+// Memory that all storages of the process own now, and how often one has asked the system for some.
+struct Allocations {
+  size_t bytes, count;
+};
+Allocations allocations();
 
 class Storage {
  public:
@@ -18,6 +24,11 @@ class Storage {
 
   // The memory, 64-byte aligned, zero when new.
   void* data();
+
+  // Uses `bytes()` of `arena` from `offset` on, which other storages may overwrite when the plan says so; the
+  // contents are unspecified at first. Lasts until the next alias() or a reserve() that must grow.
+  void place(std::shared_ptr<Storage> arena, size_t offset);
+  bool placed() const { return arena_ != nullptr; }
 
   // Makes the contents zero. Unless a view looks at them, the zeros are written only when somebody asks for
   // them.
@@ -49,6 +60,8 @@ class Storage {
   void* allocate();
 
   std::shared_ptr<void> memory_;
+  std::shared_ptr<Storage> arena_;  // null for a storage with memory of its own
+  size_t offset_ = 0;               // in the arena
   size_t bytes_ = 0;
   bool zero_ = false;  // cleared, but the zeros are not written yet
   std::atomic<uint64_t> version_{1};

@@ -1,31 +1,32 @@
 // Convolution over S spatial axes with groups, stride, padding and dilation (cross-correlation: no kernel
 // flip).
 //
-//   y[n, o, p] = b[o] + sum over c in the group of o, q in the kernel of W[o, c, q] * x[n, c, p * stride -
-//   pad + q * dilation] dx = the transposed convolution of dy with W;  dW += correlation of x and dy;  db +=
-//   sum of dy over n and p
+//   y[n, o, p] = b[o] + sum over c, q of W[o, c, q] * x[n, c, p * stride - pad + q * dilation]
+//
+//   dx = the transposed convolution of dy with W
+//
+//   dW += correlation of x and dy;  db += sum of dy over n and p
+//
+// with c in the group of o, and q in the kernel.
 //
 // x: (N, C, in...), W: (O, C / group, kernel...), b: (O), y: (N, O, out...), out = (in + 2 pad - extent) /
 // stride + 1 rounded down, extent = dilation * (kernel - 1) + 1. Axes before `axis` count as items. Several
-// bottoms of one shape share the weights. Computed by oneDNN on the blobs' own layout; weights are packed
-// once per update. A ReLU may be fused: then y = max(., 0), and backward masks dy in place first. Where only
-// forward runs, a BatchNorm with stored statistics and a Scale may be folded into the weights.
+// bottoms of one shape share the weights. math/convolution.hpp chooses who computes each pass. A ReLU may be
+// fused: then y = max(., 0), and backward masks dy in place first, unless the layer above has done so. Where
+// only forward runs, a BatchNorm with stored statistics and a Scale may be folded into the weights, and a
+// second bottom like the top may be added before the ReLU.
+#include "math/convolution.hpp"
+
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "core/onednn.hpp"
 #include "core/registry.hpp"
 #include "math/elementwise.hpp"
 #include "math/folded_batch_norm.hpp"
-#include "math/packed_weights.hpp"
 
 namespace caffe {
 namespace {
-
-using dnnl::algorithm;
-using dnnl::convolution_backward_data;
-using dnnl::convolution_backward_weights;
-using dnnl::convolution_forward;
-using dnnl::prop_kind;
 
 class ConvolutionLayer : public Layer {
  public:
@@ -34,8 +35,11 @@ class ConvolutionLayer : public Layer {
         group_(args.integer("group")),
         bias_(args.flag("bias_term")),
         relu_(args.flag("relu")),
+        masks_(relu_ && args.flag("relu_backward")),
         folds_(args.flag("batch_norm")),
         folds_scale_(args.flag("scale_bias")),
+        winograd_(args.flag("winograd")),
+        adds_(args.flag("addend")),
         eps_(args.real("eps")),
         axis_(args.integer("axis")),
         kernel_(args.integers("kernel")),
@@ -45,7 +49,7 @@ class ConvolutionLayer : public Layer {
 
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
     for (const Shape& bottom : bottoms)
-      if (bottom != bottoms[0])
+      if (bottom != bottoms[0] && !adds_)
         throw ShapeError(message("all bottoms must have one shape, got ", to_string(bottoms[0]), " and ",
                                  to_string(bottom)));
     check_channels(bottoms[0]);
@@ -62,7 +66,10 @@ class ConvolutionLayer : public Layer {
       top.push_back((padded - extent) / stride_[i] + 1);
     }
     count(top);
-    return std::vector<Shape>(bottoms.size(), top);
+    if (!adds_) return std::vector<Shape>(bottoms.size(), top);
+    if (bottoms[1] != top)
+      throw ShapeError(message("shape ", to_string(bottoms[1]), " cannot be added to ", to_string(top)));
+    return {top};
   }
 
   std::vector<Shape> param_shapes(const std::vector<Shape>& bottoms) const override {
@@ -78,70 +85,51 @@ class ConvolutionLayer : public Layer {
     if (param_shapes({bottom[0]->shape()})[0] != params[0]->shape())
       throw ShapeError(message("the weights ", to_string(params[0]->shape()), " do not fit bottom shape ",
                                to_string(bottom[0]->shape())));
-    type_ = bottom[0]->dtype();
-    create_forward(*bottom[0], *top[0]);
-    if (runs_backward && has_backward()) create_backward(*bottom[0], *top[0]);
-    primitive_scratch_ =
-        std::max({forward_.scratch_bytes(), forward_weights_.scratch_bytes(), backward_data_.scratch_bytes(),
-                  backward_weights_.scratch_bytes(), learn_.scratch_bytes(), gradient_.scratch_bytes()});
+    create_passes(*bottom[0], *top[0]);
   }
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
     if (empty_) return;
-    void* weights = folds_ ? folded_weights(context) : forward_weights_.get(context, *params[0]);
+    Scratch scratch(context, 0);
+    const ConvolutionWeights weights = folds_ ? folded_weights(scratch) : plain_weights();
     float* bias = folds_ ? folded_.bias() : bias_ ? params[1]->data() : nullptr;
-    for (size_t i = 0; i < bottom.size(); ++i) {
-      void *x = bottom[i]->data<void>(), *y = top[i]->data<void>();
-      if (bias)
-        forward_.execute(context, {x, weights, bias, y});
-      else
-        forward_.execute(context, {x, weights, y});
-    }
+    void* addend = adds_ ? bottom[1]->data<void>() : nullptr;
+    for (size_t i = 0; i < top.size(); ++i)
+      forward_->run(context, scratch, bottom[i]->data<void>(), {weights.plain, weights.changed && i == 0},
+                    bias, addend, top[i]->data<void>());
   }
 
   void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
-    if (folds_) throw ConfigError("a convolution with folded statistics runs forward only");
+    if (!has_backward()) throw ConfigError("a convolution fused for testing runs forward only");
     if (empty_) return;
-    const bool learn = param_propagate_down[0] || (bias_ && param_propagate_down[1]);
+    const Scratch scratch(context, 0);
+    Blob* weights = param_propagate_down[0] ? params[0].get() : nullptr;
+    Blob* bias = bias_ && param_propagate_down[1] ? params[1].get() : nullptr;
     for (size_t i = 0; i < bottom.size(); ++i) {
-      if (relu_) mask(*top[i]);
-      Scratch scratch(context);
-      void* dy = staged(context, scratch, diff_dst_staging_, top[i]->diff<void>());
-      if (learn) learn_from(context, scratch, *bottom[i], dy);
-      if (propagate_down[i]) propagate(context, scratch, *bottom[i], dy);
+      if (masks_) mask(*top[i]);
+      void* dy = top[i]->diff<void>();
+      if (weights || bias)
+        weight_gradient_->run(context, scratch, bottom[i]->data<void>(), dy, weights, bias);
+      if (propagate_down[i])
+        data_gradient_->run(context, scratch, dy, params[0]->data(), bottom[i]->diff<void>());
     }
   }
 
-  bool has_backward() const override { return !folds_; }
+  bool has_backward() const override { return !folds_ && !adds_; }
 
-  size_t private_bytes(bool training) const override {
-    return forward_weights_.bytes() + folded_.bytes() + (training ? backward_weights_.bytes() : 0);
+  size_t private_bytes(bool /*training*/) const override {
+    if (!forward_) return 0;
+    return forward_->private_bytes() + folded_.bytes();
   }
   size_t scratch_bytes() const override {
-    return 3 * 64 + staging_bytes_ + gradient_.bytes() + bias_bytes() + fold_bytes() + primitive_scratch_;
+    if (!forward_) return 0;
+    const size_t forward = fold_bytes() + forward_->scratch_bytes();
+    if (!data_gradient_) return forward;
+    return std::max({forward, data_gradient_->scratch_bytes(), weight_gradient_->scratch_bytes()});
   }
 
  private:
-  // Where a layer's own temporaries lie in the shared scratch; what follows them is the primitives'.
-  struct Scratch {
-    explicit Scratch(const Context& context) : base(static_cast<char*>(context.scratch->data())) {}
-    void* take(size_t bytes) {
-      void* place = base + used;
-      used += (bytes + 63) / 64 * 64;
-      return place;
-    }
-    char* base;
-    size_t used = 0;
-  };
-
-  // A blob in another type than the backward primitives compute in is converted into scratch first.
-  struct Staging {
-    bool needed = false;
-    size_t bytes = 0;
-    Reordering in, out;
-  };
-
   void check_channels(const Shape& bottom) const {
     const size_t axis = canonical_axis(bottom, axis_);
     if (bottom.size() - axis - 1 != kernel_.size())
@@ -152,145 +140,39 @@ class ConvolutionLayer : public Layer {
                                " channels of bottom shape ", to_string(bottom)));
   }
 
-  // A blob as oneDNN sees it: axes before the channels are one, and there is at least one spatial axis.
-  dnnl::memory::desc view(const Blob& blob, DType type) const {
-    describe(blob);  // refuses what is not safe
-    const size_t axis = canonical_axis(blob.shape(), axis_);
-    const auto blob_strides = blob.strides();
-    dnnl::memory::dims dims{count(blob.shape(), 0, axis)},
-        strides{axis > 0 ? blob_strides[axis - 1] : blob.count()};
-    for (size_t i = axis; i < blob.shape().size(); ++i) {
-      dims.push_back(blob.dim(i));
-      strides.push_back(blob_strides[i]);
-    }
-    if (kernel_.empty()) {
-      dims.push_back(1);
-      strides.push_back(1);
-    }
-    return {dims, onednn_type(type), strides};
-  }
-
-  dnnl::memory::dims weight_dims() const {
-    dnnl::memory::dims dims = params[0]->shape();
-    if (kernel_.empty()) dims.push_back(1);
-    if (group_ > 1) {
-      dims[0] /= group_;
-      dims.insert(dims.begin(), group_);
-    }
-    return dims;
-  }
-
-  dnnl::memory::dims spatial(const std::vector<int64_t>& values, int64_t none, int64_t offset = 0) const {
-    dnnl::memory::dims dims;
-    for (const int64_t value : values) dims.push_back(value + offset);
-    if (dims.empty()) dims.push_back(none);
-    return dims;
-  }
-
-  void create_forward(const Blob& bottom, const Blob& top) {
-    const auto src = view(bottom, type_), dst = view(top, type_);
-    const auto weights = describe_any(weight_dims(), type_);
-    const bool has_bias = bias_ || folds_;
-    const dnnl::memory::desc bias =
-        has_bias ? describe_plain({outputs_}, DType::float32) : dnnl::memory::desc();
-    dnnl::primitive_attr attr = default_attr();
-    if (relu_) {
-      dnnl::post_ops relu;
-      relu.append_eltwise(algorithm::eltwise_relu, 0.0f, 0.0f);
-      attr.set_post_ops(relu);
-    }
-    const auto strides = spatial(stride_, 1), dilates = spatial(dilation_, 0, -1), pads = spatial(pad_, 0);
-    forward_desc_ = has_bias
-                        ? convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
-                                                              algorithm::convolution_direct, src, weights,
-                                                              bias, dst, strides, dilates, pads, pads, attr)
-                        : convolution_forward::primitive_desc(cpu_engine(), prop_kind::forward_training,
-                                                              algorithm::convolution_direct, src, weights,
-                                                              dst, strides, dilates, pads, pads, attr);
-    if (has_bias)
-      forward_.create(forward_desc_, {{DNNL_ARG_SRC, src},
-                                      {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()},
-                                      {DNNL_ARG_BIAS, bias},
-                                      {DNNL_ARG_DST, dst}});
-    else
-      forward_.create(
-          forward_desc_,
-          {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, forward_desc_.weights_desc()}, {DNNL_ARG_DST, dst}});
-    forward_weights_.create(describe_plain(weight_dims(), DType::float32), forward_desc_.weights_desc(),
-                            folds_);
+  void create_passes(const Blob& bottom, const Blob& top) {
+    for (const Blob* blob : {&bottom, &top, static_cast<const Blob*>(params[0].get())})
+      describe(*blob);  // refuses what is too large, whichever kernel would compute it
+    const bool backward = runs_backward && has_backward();
+    const ConvolutionSpec spec{.group = group_,
+                               .axis = canonical_axis(bottom.shape(), axis_),
+                               .kernel = kernel_,
+                               .stride = stride_,
+                               .pad = pad_,
+                               .dilation = dilation_,
+                               .bottom = &bottom,
+                               .top = &top,
+                               .weights = params[0].get(),
+                               .bias = bias_ || folds_,
+                               .relu = relu_,
+                               .addend = adds_,
+                               .keeps_weights = !backward,
+                               .winograd = winograd_};
+    forward_ = make_forward(spec);
+    data_gradient_ = backward ? make_data_gradient(spec) : nullptr;
+    weight_gradient_ = backward ? make_weight_gradient(spec) : nullptr;
+    fresh_.reset();
     if (folds_) folded_.create(params, bias_, folds_scale_, eps_);
   }
 
-  void* folded_weights(const Context& context) {
-    if (folded_.stale()) {
-      auto* temporary = static_cast<float*>(context.scratch->data());
-      folded_.fold(temporary);
-      forward_weights_.pack(context, temporary, fold_bytes());
-    }
-    return forward_weights_.packed();
-  }
+  ConvolutionWeights plain_weights() { return {params[0]->data(), fresh_.stale(params[0]->data_storage())}; }
 
-  void create_backward(const Blob& bottom, const Blob& top) {
-    // oneDNN 3.2 has a defect in the bfloat16 backward of depthwise convolutions: those go through float32.
-    const bool depthwise = group_ > 1 && params[0]->dim(1) == 1;
-    const DType type = depthwise ? DType::float32 : type_;
-    const auto src = view(bottom, type), dst = view(top, type);
-    create_staging(src_staging_, view(bottom, type_), src);
-    create_staging(diff_dst_staging_, view(top, type_), dst);
-    staging_bytes_ = 2 * src_staging_.bytes + diff_dst_staging_.bytes;
-    const auto strides = spatial(stride_, 1), dilates = spatial(dilation_, 0, -1), pads = spatial(pad_, 0);
-
-    const convolution_backward_data::primitive_desc data_desc(
-        cpu_engine(), algorithm::convolution_direct, src, describe_any(weight_dims(), type), dst, strides,
-        dilates, pads, pads, forward_hint(type, src, dst), default_attr());
-    backward_data_.create(
-        data_desc,
-        {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, data_desc.weights_desc()}, {DNNL_ARG_DIFF_SRC, src}});
-    backward_weights_.create(describe_plain(weight_dims(), DType::float32), data_desc.weights_desc());
-
-    const auto diff_weights = describe_any(weight_dims(), DType::float32);
-    const auto diff_bias = describe_plain({outputs_}, DType::float32);
-    const convolution_backward_weights::primitive_desc weights_desc(
-        cpu_engine(), algorithm::convolution_direct, src, diff_weights, diff_bias, dst, strides, dilates,
-        pads, pads, forward_hint(type, src, dst), default_attr());
-    learn_.create(weights_desc, {{DNNL_ARG_SRC, src},
-                                 {DNNL_ARG_DIFF_DST, dst},
-                                 {DNNL_ARG_DIFF_WEIGHTS, weights_desc.diff_weights_desc()},
-                                 {DNNL_ARG_DIFF_BIAS, diff_bias}});
-    gradient_.create(weights_desc.diff_weights_desc(), describe_plain(weight_dims(), DType::float32));
-  }
-
-  // Backward descriptors want a forward one of the same types as a hint; post-ops do not matter to them.
-  convolution_forward::primitive_desc forward_hint(DType type, const dnnl::memory::desc& src,
-                                                   const dnnl::memory::desc& dst) const {
-    return {cpu_engine(),
-            prop_kind::forward_training,
-            algorithm::convolution_direct,
-            src,
-            describe_any(weight_dims(), type),
-            describe_plain({outputs_}, DType::float32),
-            dst,
-            spatial(stride_, 1),
-            spatial(dilation_, 0, -1),
-            spatial(pad_, 0),
-            spatial(pad_, 0)};
-  }
-
-  static void create_staging(Staging& staging, const dnnl::memory::desc& own,
-                             const dnnl::memory::desc& wanted) {
-    staging.needed = own != wanted;
-    staging.bytes = 0;
-    if (!staging.needed) return;
-    staging.in.create(own, wanted);
-    staging.out.create(wanted, own);
-    staging.bytes = (wanted.get_size() + 63) / 64 * 64;
-  }
-
-  void* staged(const Context& context, Scratch& scratch, Staging& staging, void* own) {
-    if (!staging.needed) return own;
-    void* place = scratch.take(staging.bytes);
-    staging.in.execute(context, own, place, scratch.used);
-    return place;
+  // Folded into scratch, only when something has changed: the pass keeps what it packs.
+  ConvolutionWeights folded_weights(Scratch& scratch) {
+    if (!folded_.stale()) return {nullptr, false};
+    auto* weights = scratch.take<float>(fold_bytes());
+    folded_.fold(weights);
+    return {weights, true};
   }
 
   static void mask(Blob& top) {
@@ -300,44 +182,20 @@ class ConvolutionLayer : public Layer {
     });
   }
 
-  void learn_from(const Context& context, Scratch scratch, Blob& bottom, void* dy) {
-    void* x = staged(context, scratch, src_staging_, bottom.data<void>());
-    void* weights = scratch.take(gradient_.bytes());
-    auto* bias = static_cast<float*>(scratch.take(bias_bytes()));
-    learn_.execute(context, {x, dy, weights, bias}, scratch.used);
-    if (param_propagate_down[0]) gradient_.add(context, weights, *params[0], scratch.used);
-    if (bias_ && param_propagate_down[1]) add_to(params[1]->diff(), bias, outputs_);
-  }
-
-  void propagate(const Context& context, Scratch scratch, Blob& bottom, void* dy) {
-    void* weights = backward_weights_.get(context, *params[0]);
-    if (!src_staging_.needed) {
-      backward_data_.execute(context, {dy, weights, bottom.diff<void>()}, scratch.used);
-      return;
-    }
-    void* dx = scratch.take(src_staging_.bytes);
-    backward_data_.execute(context, {dy, weights, dx}, scratch.used);
-    src_staging_.out.execute(context, dx, bottom.diff<void>(), scratch.used);
-  }
-
-  size_t fold_bytes() const { return folds_ ? (params[0]->bytes() + 63) / 64 * 64 : 0; }
-  size_t bias_bytes() const { return (static_cast<size_t>(outputs_) * sizeof(float) + 63) / 64 * 64; }
+  size_t fold_bytes() const { return folds_ ? scratch_size(params[0]->bytes()) : 0; }
 
   const int64_t outputs_, group_;
-  const bool bias_, relu_, folds_, folds_scale_;
+  const bool bias_, relu_, masks_, folds_, folds_scale_, winograd_, adds_;
   const float eps_;
   const int64_t axis_;
   const std::vector<int64_t> kernel_, stride_, pad_, dilation_;
 
   bool empty_ = false;
-  DType type_ = DType::float32;
-  convolution_forward::primitive_desc forward_desc_;
-  Primitive forward_, backward_data_, learn_;
-  PackedWeights forward_weights_, backward_weights_;
-  WeightGradient gradient_;
+  std::unique_ptr<ConvolutionForward> forward_;
+  std::unique_ptr<ConvolutionDataGradient> data_gradient_;
+  std::unique_ptr<ConvolutionWeightGradient> weight_gradient_;
+  Freshness fresh_;
   FoldedBatchNorm folded_;
-  Staging src_staging_, diff_dst_staging_;
-  size_t staging_bytes_ = 0, primitive_scratch_ = 0;
 };
 
 REGISTER_LAYER("Convolution", cpu, ConvolutionLayer);

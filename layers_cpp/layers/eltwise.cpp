@@ -5,6 +5,7 @@
 // MAX: bottom 0 beats bottom 1 only when greater; each later bottom wins only when greater than the best so
 // far. The backward pass finds the winners again instead of keeping a mask. Not for in-place use. A ReLU may
 // be fused into SUM: then y = max(sum, 0) and dx_i = c_i dy where y > 0, else 0.
+// The layer above may have masked dy already.
 #include <algorithm>
 #include <cstring>
 
@@ -165,7 +166,8 @@ class EltwiseLayer : public Layer {
       : operation_(args.text("operation")),
         coeff_(args.reals("coeff")),
         stable_(args.flag("stable_prod_grad")),
-        relu_(args.flag("relu")) {}
+        relu_(args.flag("relu")),
+        masks_(relu_ && args.flag("relu_backward")) {}
 
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
     for (size_t i = 1; i < bottoms.size(); ++i)
@@ -195,7 +197,7 @@ class EltwiseLayer : public Layer {
         dx.push_back(propagate_down[i] ? bottom[i]->diff<T>() : nullptr);
       const T* dy = top[0]->diff<T>();
       const int64_t count = top[0]->count();
-      if (relu_) return clipped_sum_backward(top[0]->data<T>(), dy, coeff_, dx, count);
+      if (masks_) return clipped_sum_backward(top[0]->data<T>(), dy, coeff_, dx, count);
       if (operation_ == "SUM") return sum_backward(dy, coeff_, dx, count);
       const Arrays<T> x = inputs<T>(bottom);
       if (operation_ == "PROD") prod_backward(x, top[0]->data<T>(), dy, stable_, dx, count);
@@ -213,7 +215,7 @@ class EltwiseLayer : public Layer {
 
   const std::string operation_;     // "SUM", "PROD" or "MAX"
   const std::vector<float> coeff_;  // one for each bottom, only used by SUM
-  const bool stable_, relu_;
+  const bool stable_, relu_, masks_;
 };
 
 REGISTER_LAYER("Eltwise", cpu, EltwiseLayer);

@@ -26,21 +26,35 @@ struct Normalization {
   float k;
 
   int64_t reach() const { return (size - 1) / 2; }
-  float scale(float sum) const { return k + alpha * sum; }
+  template <class Number>
+  Number scale(Number sum) const {
+    return k + alpha * sum;
+  }
 };
 
 // s^(-beta) and 1 / s, in general and for the beta that most nets use, which needs no logarithm.
+template <class Number>
 struct Powers {
-  float factor, inverse;
+  Number factor, inverse;
 };
 struct AnyPower {
   float beta;
-  Powers operator()(float s) const { return {vector_power(s, -beta), 1.0f / s}; }
+  Powers<float> operator()(float s) const { return {vector_power(s, -beta), 1.0f / s}; }
+  Powers<Floats> operator()(Floats s) const {
+    Powers<Floats> powers{{}, 1.0f / s};
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) powers.factor[lane] = vector_power(s[lane], -beta);
+    return powers;
+  }
 };
 struct ThreeQuarters {
-  Powers operator()(float s) const {
+  Powers<float> operator()(float s) const {
     const float root = 1.0f / std::sqrt(s);
     return {root * std::sqrt(root), root * root};
+  }
+  Powers<Floats> operator()(Floats s) const {
+    const Floats root = reciprocal_root(s);
+    return {root * square_root(root), root * root};
   }
 };
 
@@ -64,35 +78,50 @@ int64_t grain(int64_t elements) { return kElementwiseGrain / 4 / std::max<int64_
 
 // Across channels: one pixel, C contiguous channels, at a time.
 
+constexpr int64_t kUsualReach = 2;  // local_size 5
+
 // What a thread needs of scratch: C values with `reach` zeros before and after them, and twice C values.
 struct AcrossLines {
   AcrossLines(float* scratch, int thread, int64_t channels, int64_t reach) {
     padded = scratch + thread * size(channels, reach) + reach;
-    sums = padded + channels + reach;
-    factors = sums + channels;
+    direct = padded + channels + reach;  // dy * s^(-beta)
+    ratios = direct + channels;          // dy * y / s
     std::fill_n(padded - reach, channels + 2 * reach, 0.0f);
   }
   static int64_t size(int64_t channels, int64_t reach) { return 3 * channels + 2 * reach; }
 
-  float *padded, *sums, *factors;
+  float *padded, *direct, *ratios;
 };
 
-// sums[c] = values[c - reach] + ... + values[c + reach]
-void sum_windows(const float* values, int64_t channels, int64_t reach, float* sums) {
-  for_each_group(channels, [=](int64_t c, auto vectors, auto lanes) {
-    Floats sum[vectors] = {};
-    for (int64_t shift = -reach; shift <= reach; ++shift)
-      for (int v = 0; v < vectors; ++v) sum[v] += load(values + c + shift + v * kLanes, lanes);
-    for (int v = 0; v < vectors; ++v) store(sum[v], sums + c + v * kLanes, lanes);
+// Calls body(c, lanes, sum) for the vectors of channels, `sum` being that of value(c, lanes) over the window
+// of 5 channels. Values stay in registers: a load across two recent stores would have to wait for them.
+template <class Value, class Body>
+void with_sums_of_5(int64_t channels, Value&& value, Body&& body) {
+  const auto value_at = [&](int64_t c) {
+    if (c + kLanes <= channels) return value(c, kAllLanes);
+    return c < channels ? value(c, static_cast<int>(channels - c)) : Floats{};
+  };
+  Floats before{}, here = value_at(0);
+  for_each_vector(channels, [&](int64_t c, auto lanes) {
+    const Floats after = value_at(c + kLanes);
+    const Floats outer = shifted<kLanes - 2>(before, here) + shifted<2>(here, after);
+    const Floats inner = shifted<kLanes - 1>(before, here) + shifted<1>(here, after);
+    body(c, lanes, outer + inner + here);
+    before = here;
+    here = after;
   });
 }
 
-template <class T>
-void sum_squares_across(const T* x, int64_t channels, int64_t reach, const AcrossLines& lines) {
-#pragma omp simd
-  for (int64_t c = 0; c < channels; ++c)
-    lines.padded[c] = static_cast<float>(x[c]) * static_cast<float>(x[c]);
-  sum_windows(lines.padded, channels, reach, lines.sums);
+// The same for windows of any reach.
+template <class Value, class Body>
+void with_sums(int64_t channels, int64_t reach, float* padded, Value&& value, Body&& body) {
+  if (reach == kUsualReach) return with_sums_of_5(channels, value, body);
+  for_each_vector(channels, [&](int64_t c, auto lanes) { store(value(c, lanes), padded + c, lanes); });
+  for_each_vector(channels, [&](int64_t c, auto lanes) {
+    Floats sum{};
+    for (int64_t shift = -reach; shift <= reach; ++shift) sum += load(padded + c + shift, lanes);
+    body(c, lanes, sum);
+  });
 }
 
 template <class T, class Power>
@@ -104,10 +133,13 @@ void across_forward(const Map& map, const Normalization& norm, Power power, cons
     for (int64_t pixel = begin; pixel < end; ++pixel) {
       const T* from = x + pixel * channels;
       T* to = y + pixel * channels;
-      sum_squares_across(from, channels, reach, lines);
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c)
-        to[c] = static_cast<float>(from[c]) * power(norm.scale(lines.sums[c])).factor;
+      const auto square = [=](int64_t c, auto lanes) {
+        const Floats values = load(from + c, lanes);
+        return values * values;
+      };
+      with_sums(channels, reach, lines.padded, square, [=](int64_t c, auto lanes, Floats sum) {
+        store(load(from + c, lanes) * power(norm.scale(sum)).factor, to + c, lanes);
+      });
     }
   });
 }
@@ -122,19 +154,20 @@ void across_backward(const Map& map, const Normalization& norm, Power power, con
     for (int64_t pixel = begin; pixel < end; ++pixel) {
       const T *from = x + pixel * channels, *gradient = dy + pixel * channels;
       T* to = dx + pixel * channels;
-      sum_squares_across(from, channels, reach, lines);
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        const Powers powers = power(norm.scale(lines.sums[c]));
-        lines.factors[c] = powers.factor;
-        lines.padded[c] =
-            static_cast<float>(gradient[c]) * static_cast<float>(from[c]) * powers.factor * powers.inverse;
-      }
-      sum_windows(lines.padded, channels, reach, lines.sums);
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c)
-        to[c] = static_cast<float>(gradient[c]) * lines.factors[c] -
-                weight * static_cast<float>(from[c]) * lines.sums[c];
+      const auto square = [=](int64_t c, auto lanes) {
+        const Floats values = load(from + c, lanes);
+        return values * values;
+      };
+      with_sums(channels, reach, lines.padded, square, [=](int64_t c, auto lanes, Floats sum) {
+        const auto powers = power(norm.scale(sum));
+        const Floats direct = load(gradient + c, lanes) * powers.factor;
+        store(direct, lines.direct + c, lanes);
+        store(direct * load(from + c, lanes) * powers.inverse, lines.ratios + c, lanes);
+      });
+      const auto ratio = [=](int64_t c, auto lanes) { return load(lines.ratios + c, lanes); };
+      with_sums(channels, reach, lines.padded, ratio, [=](int64_t c, auto lanes, Floats sum) {
+        store(load(lines.direct + c, lanes) - weight * load(from + c, lanes) * sum, to + c, lanes);
+      });
     }
   });
 }
@@ -210,7 +243,7 @@ void within_backward(const Map& map, const Normalization& norm, Power power, con
   for_each_window(map, norm.reach(), scratch, square, [=](int64_t offset, const float* sums) {
 #pragma omp simd
     for (int64_t c = 0; c < map.channels; ++c) {
-      const Powers powers = power(norm.scale(sums[c]));
+      const auto powers = power(norm.scale(sums[c]));
       const int64_t i = offset + c;
       factors[i] = powers.factor;
       ratios[i] = static_cast<float>(dy[i]) * static_cast<float>(x[i]) * powers.factor * powers.inverse;

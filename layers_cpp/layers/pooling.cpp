@@ -10,7 +10,8 @@
 // Gradient: MAX and STOCHASTIC give dy to the element that was taken, AVE dy / size to each. Every element of
 // dx gathers from the windows over it, so that threads never meet. What was taken is kept as its number
 // within the window, in the smallest type that holds it; a net that only tests keeps nothing, and backward
-// finds the maxima again.
+// finds the maxima again. Where the bottom was clipped by a ReLU, MAX takes no element of a window whose
+// maximum is not positive: that is backward of the ReLU too, whose layer then need not mask its gradient.
 #include <limits>
 
 #include "core/error.hpp"
@@ -93,16 +94,18 @@ float lowest() {
 template <class Number>
 constexpr Number kNone = std::numeric_limits<Number>::max();
 
-// Writes the maxima to y and the numbers of the elements taken to `taken`; either may be null.
+// Writes the maxima to y and the numbers of the elements taken to `taken`; either may be null. Only maxima
+// above `floor` are taken.
 template <class T, class Number>
-void max_forward(const Geometry& geometry, const T* x, T* y, Number* taken) {
+void max_forward(const Geometry& geometry, const T* x, float floor, T* y, Number* taken) {
   for_each_window(geometry, [&](const Geometry& g, int64_t n, int64_t oh, int64_t ow, int64_t offset) {
     for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
       Floats best[vectors];
       Ints number_of_best[vectors];
+      const Ints none = broadcast(static_cast<int32_t>(kNone<Number>));
       for (int v = 0; v < vectors; ++v) {
         best[v] = broadcast(lowest<T>());
-        number_of_best[v] = broadcast(static_cast<int32_t>(kNone<Number>));
+        number_of_best[v] = none;
       }
       for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t number) {
         for (int v = 0; v < vectors; ++v) {
@@ -114,7 +117,8 @@ void max_forward(const Geometry& geometry, const T* x, T* y, Number* taken) {
       });
       for (int v = 0; v < vectors; ++v) {
         if (y) store(best[v], y + offset + c + v * kLanes, lanes);
-        if (taken) store(number_of_best[v], taken + offset + c + v * kLanes, lanes);
+        const Ints number = best[v] > floor ? number_of_best[v] : none;
+        if (taken) store(number, taken + offset + c + v * kLanes, lanes);
       }
     });
   });
@@ -188,11 +192,14 @@ void stochastic_test_forward(const Geometry& geometry, const T* x, T* y) {
 // number), `number` is that of the place within the window, and `offset` that of an output.
 template <class T, class Window>
 void gather(const Geometry& geometry, T* dx, Window&& window) {
+  std::vector<Range> windows_over(static_cast<size_t>(geometry.w.in));
+  for (int64_t x = 0; x < geometry.w.in; ++x) windows_over[x] = geometry.w.windows_over(x);
+  const Range* over = windows_over.data();
   for_each_row(geometry, geometry.h.in, geometry.w.in * geometry.channels, [&](int64_t n, int64_t y) {
     const Geometry g = geometry;  // a copy that no store can change, so that it stays in registers
     const Range rows = g.h.windows_over(y);
     for (int64_t x = 0; x < g.w.in; ++x) {
-      const Range columns = g.w.windows_over(x);
+      const Range columns = over[x];
       T* to = dx + g.in_offset(n, y, x);
       for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
         Floats sum[vectors] = {};
@@ -209,8 +216,37 @@ void gather(const Geometry& geometry, T* dx, Window&& window) {
   });
 }
 
+// The same where windows lie side by side: each writes its own places, so that it is read once.
+template <class T, class Number>
+void scatter_to_taken(const Geometry& geometry, const T* dy, const Number* taken, T* dx) {
+  for_each_row(geometry, geometry.h.out, geometry.h.stride * geometry.w.in * geometry.channels,
+               [&](int64_t n, int64_t oh) {
+                 const Geometry g = geometry;
+                 for (int64_t ow = 0; ow < g.w.out; ++ow) {
+                   const int64_t offset = g.out_offset(n, oh, ow);
+                   for_each_group(g.channels, [&](int64_t c, auto vectors, auto lanes) {
+                     Floats gradient[vectors];
+                     Ints number_taken[vectors];
+                     for (int v = 0; v < vectors; ++v) {
+                       gradient[v] = load(dy + offset + c + v * kLanes, lanes);
+                       number_taken[v] = load(taken + offset + c + v * kLanes, lanes);
+                     }
+                     for_each_in_window(g, n, oh, ow, [&](int64_t pixel, int32_t number) {
+                       for (int v = 0; v < vectors; ++v)
+                         store(number_taken[v] == number ? gradient[v] : Floats{},
+                               dx + pixel + c + v * kLanes, lanes);
+                     });
+                   });
+                 }
+               });
+}
+
+// Whether every place lies in exactly one window.
+bool tiled(const Extent& e) { return e.kernel == e.stride && e.window(e.out - 1).end == e.in; }
+
 template <class T, class Number>
 void backward_to_taken(const Geometry& g, const T* dy, const Number* taken, T* dx) {
+  if (tiled(g.h) && tiled(g.w)) return scatter_to_taken(g, dy, taken, dx);
   gather(g, dx, [=](int64_t, int64_t, int32_t number) {
     return [=](int64_t offset, auto lanes) {
       const Floats gradient = load(dy + offset, lanes);
@@ -240,6 +276,7 @@ class PoolingLayer : public Layer {
         global_(args.flag("global")),
         round_up_(args.flag("round_up")),
         writes_places_(args.flag("places")),
+        relu_below_(args.flag("relu_below")),
         training_(args.flag("training")) {}
 
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
@@ -263,7 +300,7 @@ class PoolingLayer : public Layer {
       T* y = top[0]->data<T>();
       auto* taken = keeps_taken() ? static_cast<Number*>(taken_.data()) : nullptr;
       if (method_ == "max")
-        max_forward(geometry_, x, y, taken);
+        max_forward(geometry_, x, floor<T>(), y, taken);
       else if (method_ == "average")
         average_forward(geometry_, x, y);
       else if (training_)
@@ -286,7 +323,8 @@ class PoolingLayer : public Layer {
       T* dx = bottom[0]->diff<T>();
       if (method_ == "average") return average_backward(geometry_, dy, dx);
       auto* taken = static_cast<Number*>(taken_.data());
-      if (!keeps_taken()) max_forward(geometry_, bottom[0]->data<T>(), static_cast<T*>(nullptr), taken);
+      if (!keeps_taken())
+        max_forward(geometry_, bottom[0]->data<T>(), floor<T>(), static_cast<T*>(nullptr), taken);
       backward_to_taken(geometry_, dy, taken, dx);
     });
   }
@@ -303,6 +341,12 @@ class PoolingLayer : public Layer {
       else
         body(zero, uint32_t{});
     });
+  }
+
+  // A maximum gets a gradient if it is larger.
+  template <class T>
+  float floor() const {
+    return relu_below_ ? 0.0f : lowest<T>();
   }
 
   // Whether forward writes down which elements were taken.
@@ -340,7 +384,7 @@ class PoolingLayer : public Layer {
 
   const std::string method_;  // max, average or stochastic
   const std::vector<int64_t> kernel_, stride_, pad_;
-  const bool global_, round_up_, writes_places_, training_;
+  const bool global_, round_up_, writes_places_, relu_below_, training_;
   Geometry geometry_;
   Storage taken_;
 };

@@ -2,7 +2,8 @@
 // prototxt.
 //
 // forward: y = x, backward: dx = dy. Where both sides lie in memory alike (a 1x1 map, one channel) the top
-// shares the bottom's storages and nothing is copied.
+// shares the bottom's storages and nothing is copied. Not if that comes up later and the plan, which knows
+// nothing of it, has given one of them a place in an arena.
 #include "core/onednn.hpp"
 #include "core/registry.hpp"
 
@@ -17,12 +18,13 @@ class ReorderLayer : public Layer {
 
   void reshape(const Blobs& bottom, const Blobs& top) override {
     empty_ = bottom[0]->count() == 0;
-    shared_ = bottom[0]->dtype() == top[0]->dtype() && same_memory(*bottom[0], *top[0]);
+    shared_ = bottom[0]->dtype() == top[0]->dtype() && same_memory(*bottom[0], *top[0]) &&
+              (shares(*bottom[0], *top[0]) || !(pooled(*bottom[0]) || pooled(*top[0])));
     if (shared_) {
       top[0]->share_data(*bottom[0]);
       top[0]->share_diff(*bottom[0]);
     } else {
-      if (bottom[0]->shared_data() == top[0]->shared_data()) stop_sharing(*top[0]);
+      if (shares(*bottom[0], *top[0])) stop_sharing(*top[0]);
       if (empty_) return;
       const auto from = describe(*bottom[0]), to = describe(*top[0]);
       forward_.create(from, to);
@@ -45,6 +47,9 @@ class ReorderLayer : public Layer {
   }
 
  private:
+  static bool shares(const Blob& a, const Blob& b) { return a.shared_data() == b.shared_data(); }
+  static bool pooled(const Blob& blob) { return blob.data_pooled() || blob.diff_pooled(); }
+
   static void stop_sharing(Blob& top) {
     Blob own(top.dtype());
     own.reshape(top.shape());

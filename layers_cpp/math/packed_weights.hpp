@@ -10,10 +10,9 @@ namespace caffe {
 
 class PackedWeights {
  public:
-  // `plain` describes the learned blob's memory, `wanted` what the primitive asked for. `copies`: a copy is
-  // kept even if they are alike, because what is packed is a temporary.
-  void create(const dnnl::memory::desc& plain, const dnnl::memory::desc& wanted, bool copies = false) {
-    same_ = plain == wanted && !copies;
+  // `plain` describes the learned blob's memory, `wanted` what the primitive asked for.
+  void create(const dnnl::memory::desc& plain, const dnnl::memory::desc& wanted) {
+    same_ = plain == wanted;
     fresh_.reset();
     if (same_) return;
     packing_.create(plain, wanted);
@@ -26,12 +25,6 @@ class PackedWeights {
     if (fresh_.stale(weights.data_storage())) packing_.execute(context, weights.data<void>(), packed_.data());
     return packed_.data();
   }
-
-  // Packs a temporary that lies in the first `scratch_offset` bytes of the scratch.
-  void pack(const Context& context, void* temporary, size_t scratch_offset) {
-    packing_.execute(context, temporary, packed_.data(), scratch_offset);
-  }
-  void* packed() { return packed_.data(); }
 
   size_t bytes() const { return same_ ? 0 : packed_.bytes(); }
   size_t scratch_bytes() const { return same_ ? 0 : packing_.scratch_bytes(); }

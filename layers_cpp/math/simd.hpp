@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "core/dtype.hpp"
 
@@ -42,8 +43,47 @@ inline Ints widen(Bytes values) {
 }
 #endif
 
+// The upper 16 bits of each word.
+inline HalfWords upper_halves(Words words) {
+  using Halves [[gnu::vector_size(kLanes * 4)]] = uint16_t;
+  const Halves halves = std::bit_cast<Halves>(words);
+#ifdef __AVX512F__
+  return __builtin_shufflevector(halves, halves, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#else
+  return __builtin_shufflevector(halves, halves, 1, 3, 5, 7, 9, 11, 13, 15);
+#endif
+}
+
 inline Floats broadcast(float value) { return Floats{} + value; }
 inline Ints broadcast(int32_t value) { return Ints{} + value; }
+
+inline Floats square_root(Floats values) {
+#ifdef __AVX512F__
+  return std::bit_cast<Floats>(_mm512_maskz_sqrt_ps(kAll, std::bit_cast<__m512>(values)));
+#else
+  return std::bit_cast<Floats>(_mm256_sqrt_ps(std::bit_cast<__m256>(values)));
+#endif
+}
+
+// 1 / sqrt(x) to 2 units in the last place: the processor's estimate and a step of Newton's method, where
+// that is exact enough; a square root and a division take four times as long.
+inline Floats reciprocal_root(Floats values) {
+#ifdef __AVX512F__
+  const Floats estimate = std::bit_cast<Floats>(_mm512_maskz_rsqrt14_ps(kAll, std::bit_cast<__m512>(values)));
+  const Floats refined = estimate * (1.5f - 0.5f * values * estimate * estimate);
+  return refined == refined ? refined : estimate;  // of 0 and infinity the estimate is exact
+#else
+  return 1.0f / square_root(values);
+#endif
+}
+
+// The vector that begins kShift lanes after the first of two that follow one another.
+template <int kShift>
+Floats shifted(Floats first, Floats second) {
+  return [&]<int... lane>(std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(first, second, (lane + kShift)...);
+  }(std::make_integer_sequence<int, kLanes>{});
+}
 
 // Loads and stores of `lanes` <= kLanes elements; the others read as 0. A constant gives one instruction.
 
@@ -85,7 +125,7 @@ void store(Floats values, bfloat16* to, Lanes lanes) {
   const Words words = std::bit_cast<Words>(values);
   const Words rounded = words + 0x7fffu + ((words >> 16) & 1u);
   const Words kept = values == values ? rounded : (words | 0x400000u);
-  store_raw(__builtin_convertvector(kept >> 16, HalfWords), to, lanes);
+  store_raw(upper_halves(kept), to, lanes);
 }
 template <class Lanes>
 void store(Ints values, uint8_t* to, Lanes lanes) {
@@ -96,26 +136,36 @@ void store(Ints values, uint32_t* to, Lanes lanes) {
   store_raw(values, to, lanes);
 }
 
+// The number of lanes as a constant, for loads and stores of whole vectors.
+constexpr std::integral_constant<int, kLanes> kAllLanes;
+
+// Calls body(start, lanes) for vectors that together cover [0, count): `lanes` is kAllLanes but for the last.
+template <class Body>
+void for_each_vector(int64_t count, Body&& body) {
+  int64_t start = 0;
+  for (; start + kLanes <= count; start += kLanes) body(start, kAllLanes);
+  if (start < count) body(start, static_cast<int>(count - start));
+}
+
 // Calls body(start, vectors, lanes) for groups of 4, 2 or 1 vectors that together cover [0, count). The last
 // one may overlap the one before, so what is computed must not depend on what was stored. Fewer than kLanes
 // elements make one vector of fewer lanes. `vectors`, and otherwise `lanes`, are compile-time constants.
 template <class Body>
 void for_each_group(int64_t count, Body&& body) {
-  constexpr std::integral_constant<int, kLanes> all_lanes;
   int64_t start = 0;
   for (; start + 4 * kLanes <= count; start += 4 * kLanes)
-    body(start, std::integral_constant<int, 4>{}, all_lanes);
+    body(start, std::integral_constant<int, 4>{}, kAllLanes);
   if (start + 2 * kLanes <= count) {
-    body(start, std::integral_constant<int, 2>{}, all_lanes);
+    body(start, std::integral_constant<int, 2>{}, kAllLanes);
     start += 2 * kLanes;
   }
   if (start + kLanes <= count) {
-    body(start, std::integral_constant<int, 1>{}, all_lanes);
+    body(start, std::integral_constant<int, 1>{}, kAllLanes);
     start += kLanes;
   }
   if (start == count) return;
   if (count >= kLanes)
-    body(count - kLanes, std::integral_constant<int, 1>{}, all_lanes);
+    body(count - kLanes, std::integral_constant<int, 1>{}, kAllLanes);
   else
     body(int64_t{0}, std::integral_constant<int, 1>{}, static_cast<int>(count));
 }

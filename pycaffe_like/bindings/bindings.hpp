@@ -14,6 +14,7 @@ void bind_data(pybind11::module_& m);
 void bind_executor(pybind11::module_& m);
 void bind_layer(pybind11::module_& m);
 void bind_lmdb(pybind11::module_& m);
+void bind_machine_peak(pybind11::module_& m);
 void bind_solver(pybind11::module_& m);
 
 }  // namespace caffe

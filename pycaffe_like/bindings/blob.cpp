@@ -43,15 +43,27 @@ py::array view(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   return blob.dtype() == DType::float32 ? view_float32(blob, storage) : copy_bfloat16(blob, storage);
 }
 
-py::array diff_view(const Blob& blob) {
+py::array data_view(const Blob& blob) {
+  if (blob.data_pooled())
+    throw ConfigError(
+        "the data of this blob is not kept, its memory is used again; build with keep_data=True");
+  return view(blob, blob.shared_data());
+}
+
+void require_kept_diff(const Blob& blob) {
   if (blob.diff_pooled())
     throw ConfigError(
         "the gradient of this blob is not kept, its memory is used again; build with keep_diffs=True");
+}
+
+py::array diff_view(const Blob& blob) {
+  require_kept_diff(blob);
   return view(blob, blob.shared_diff());
 }
 
 // Takes over another blob's data as gradient, whatever the two element types; shape and layout must be equal.
 void assign_diff(Blob& blob, Blob& values) {
+  require_kept_diff(blob);
   if (values.dtype() != DType::float32 || values.shape() != blob.shape() || values.layout() != blob.layout())
     throw ShapeError("the values must be float32, of the blob's shape and layout");
   dispatch(blob.dtype(), [&](auto zero) {
@@ -92,6 +104,23 @@ void reshape(Blob& blob, const py::args& dims) {
 }  // namespace
 
 void bind_blob(py::module_& m) {
+  py::class_<Storage, std::shared_ptr<Storage>>(m, "Storage", "Memory, allocated at its first use.")
+      .def(py::init([](size_t bytes) {
+             auto storage = std::make_shared<Storage>();
+             storage->reserve(bytes);
+             return storage;
+           }),
+           py::arg("bytes"))
+      .def_property_readonly("bytes", &Storage::bytes)
+      .def_property_readonly("allocated", &Storage::allocated);
+  m.def(
+      "allocations",
+      [] {
+        const Allocations all = allocations();
+        return std::make_pair(all.bytes, all.count);
+      },
+      "Bytes that all blobs and layers of the process own now, and how often memory was asked for.");
+
   py::class_<Blob, BlobPtr>(m, "Blob",
                             "A named tensor's data and diff: logical shape over a physical layout.")
       .def(py::init([](const Shape& shape, const std::string& dtype, const std::string& layout) {
@@ -103,9 +132,8 @@ void bind_blob(py::module_& m) {
            }),
            py::arg("shape") = Shape{}, py::arg("dtype") = "float32", py::arg("layout") = "plain")
       .def_property_readonly("shape", &Blob::shape, "Dims in Caffe's axis order, a list.")
-      .def_property_readonly(
-          "data", [](const Blob& b) { return view(b, b.shared_data()); },
-          "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
+      .def_property_readonly("data", &data_view,
+                             "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
       .def_property_readonly("diff", &diff_view,
                              "NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).")
       .def("reshape", &reshape, "Change the shape: blob.reshape(n, c, h, w).")
@@ -124,9 +152,6 @@ void bind_blob(py::module_& m) {
           "layout", [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
       .def_property_readonly(
-          "diff_bytes", [](const Blob& b) { return b.shared_diff()->bytes(); },
-          "Size of the memory of the gradient, which blobs of other sizes may use as well.")
-      .def_property_readonly(
           "data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
           "Equal for blobs that share their data.")
       .def_property_readonly(
@@ -136,12 +161,34 @@ void bind_blob(py::module_& m) {
            "Use the array's memory as data; shape and strides must fit.")
       .def("share_data", &Blob::share_data, py::arg("other"), "Use the other blob's data from now on.")
       .def("share_diff", &Blob::share_diff, py::arg("other"), "Use the other blob's diff from now on.")
+      .def_property_readonly("data_pooled", &Blob::data_pooled,
+                             "Whether the values are not kept after the run.")
       .def_property_readonly("diff_pooled", &Blob::diff_pooled,
                              "Whether the gradient is not kept after backward.")
       .def("assign_diff", &assign_diff, py::arg("values"), "Set the gradient to another float32 blob's data.")
-      .def("pool_diff", &Blob::pool_diff, py::arg("slot"),
-           "Take turns with other blobs in the diff of `slot`.")
-      .def("clear_diff", [](Blob& b) { b.diff_storage().clear(); }, "Set the gradient to zero.");
+      .def(
+          "place_data",
+          [](Blob& b, std::shared_ptr<Storage> arena, size_t offset) {
+            b.data_storage().place(std::move(arena), offset);
+          },
+          py::arg("arena"), py::arg("offset"),
+          "Use a part of the arena, in turns with other blobs, for data.")
+      .def(
+          "place_diff",
+          [](Blob& b, std::shared_ptr<Storage> arena, size_t offset) {
+            b.diff_storage().place(std::move(arena), offset);
+          },
+          py::arg("arena"), py::arg("offset"), "The same for the gradient.")
+      .def(
+          "data_is_finite", [](Blob& b) { return all_finite(b, false); },
+          "Whether no value is NaN or infinite; also for data that is not kept, right after it was made.")
+      .def(
+          "clear_diff",
+          [](Blob& b) {
+            require_kept_diff(b);
+            b.diff_storage().clear();
+          },
+          "Set the gradient to zero.");
 
   m.def(
       "fill",

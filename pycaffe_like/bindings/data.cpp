@@ -8,7 +8,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "core/batch_transform.hpp"
 #include "core/datum.hpp"
 #include "core/image_header.hpp"
+#include "core/lmdb_file.hpp"
 
 namespace py = pybind11;
 
@@ -139,8 +142,9 @@ Image stored_image(const Datum& datum) {
 using FloatArray = py::array_t<float, py::array::c_style>;
 using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
 
-Mean make_mean(const FloatArray& values, const std::optional<FloatArray>& planar,
-               const std::optional<FloatArray>& interleaved) {
+Mean make_mean(const py::array_t<float>& out, const FloatArray& values,
+               const std::optional<FloatArray>& planar, const std::optional<FloatArray>& interleaved) {
+  if (values.size() < out.shape(1)) throw py::value_error("mean_values must have a value for each channel");
   Mean mean;
   mean.values = values.data();
   if (planar.has_value() != interleaved.has_value())
@@ -165,39 +169,123 @@ void check_mean_covers(const Image& image, const std::optional<FloatArray>& plan
   }
 }
 
+// Of a batch; images `first` up to `end` of it are written.
+class BatchWriter {
+ public:
+  BatchWriter(const py::array_t<float>& out, const IntArray& h_off, const IntArray& w_off,
+              const IntArray& mirror, py::ssize_t first, py::ssize_t end)
+      : h_off_(h_off.data()), w_off_(w_off.data()), mirror_(mirror.data()) {
+    if (out.ndim() != 4 || !out.writeable()) throw py::value_error("out must be a writable array of 4 axes");
+    if (first < 0 || out.shape(0) < end || h_off.size() < end || w_off.size() < end || mirror.size() < end) {
+      throw py::value_error("out, h_off, w_off and mirror must have an entry for each item");
+    }
+    auto stride = [&](int axis) { return out.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
+    data_ = const_cast<float*>(out.data());  // writable, as checked above
+    image_stride_ = stride(0);
+    target_ = {nullptr,
+               static_cast<int>(out.shape(1)),
+               static_cast<int>(out.shape(2)),
+               static_cast<int>(out.shape(3)),
+               stride(1),
+               stride(2),
+               stride(3)};
+  }
+
+  void write(const Image& image, std::ptrdiff_t at, ImageTransform& transform) {
+    target_.data = data_ + at * image_stride_;
+    transform(image, {h_off_[at], w_off_[at], mirror_[at] != 0}, target_);
+  }
+
+ private:
+  float* data_;
+  std::ptrdiff_t image_stride_;
+  Target target_;
+  const int* h_off_;
+  const int* w_off_;
+  const int* mirror_;
+};
+
 Problems transform_batch(const py::list& items, const py::array_t<float>& out, const IntArray& h_off,
                          const IntArray& w_off, const IntArray& mirror, float scale,
                          const FloatArray& mean_values, const std::optional<FloatArray>& mean_planar,
-                         const std::optional<FloatArray>& mean_interleaved) {
-  const auto count = static_cast<py::ssize_t>(items.size());
-  if (out.ndim() != 4 || !out.writeable()) throw py::value_error("out must be a writable array of 4 axes");
-  if (out.shape(0) < count || h_off.size() < count || w_off.size() < count || mirror.size() < count) {
-    throw py::value_error("out, h_off, w_off and mirror must have an entry for each item");
-  }
-  if (mean_values.size() < out.shape(1))
-    throw py::value_error("mean_values must have a value for each channel");
-  const Mean mean = make_mean(mean_values, mean_planar, mean_interleaved);
+                         const std::optional<FloatArray>& mean_interleaved, py::ssize_t first) {
+  BatchWriter batch(out, h_off, w_off, mirror, first, first + static_cast<py::ssize_t>(items.size()));
+  const Mean mean = make_mean(out, mean_values, mean_planar, mean_interleaved);
   const Buffers buffers(items);
-  auto stride = [&](int axis) { return out.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
-  Target target{nullptr,
-                static_cast<int>(out.shape(1)),
-                static_cast<int>(out.shape(2)),
-                static_cast<int>(out.shape(3)),
-                stride(1),
-                stride(2),
-                stride(3)};
-  float* const first = const_cast<float*>(out.data());  // writable, as checked above
 
   const py::gil_scoped_release no_gil;
+  ImageTransform transform(mean, scale);
   return for_each_item(buffers.size(), [&](std::size_t i) {
     const bool is_record = buffers.view(i).ndim == 1;
     const Datum datum = is_record ? parse_datum(buffers.bytes(i)) : Datum{};
     const Image image = is_record ? stored_image(datum) : decoded_image(buffers.view(i));
     check_mean_covers(image, mean_planar);
-    target.data = first + static_cast<std::ptrdiff_t>(i) * stride(0);
-    const Crop crop{h_off.data()[i], w_off.data()[i], mirror.data()[i] != 0};
-    transform_image(image, crop, mean, scale, target);
+    batch.write(image, first + static_cast<std::ptrdiff_t>(i), transform);
   });
+}
+
+using Places = py::array_t<std::uint64_t, py::array::c_style>;
+
+std::span<const LmdbFile::Place> as_places(const Places& places) {
+  static_assert(sizeof(LmdbFile::Place) == 2 * sizeof(std::uint64_t));
+  if (places.ndim() != 2 || places.shape(1) != 2) throw py::value_error("places must have two columns");
+  return {reinterpret_cast<const LmdbFile::Place*>(places.data()), static_cast<std::size_t>(places.shape(0))};
+}
+
+// A record after the other moves from the file through the cache into the batch. Returns false, without
+// saying why, as soon as one is not as expected: the caller then looks at them one by one.
+bool transform_stored(const LmdbFile& file, const Places& places, const std::array<int, 3>& size,
+                      const py::array_t<float>& out, py::array_t<float>& labels, const IntArray& h_off,
+                      const IntArray& w_off, const IntArray& mirror, float scale,
+                      const FloatArray& mean_values, const std::optional<FloatArray>& mean_planar,
+                      const std::optional<FloatArray>& mean_interleaved) {
+  const std::span<const LmdbFile::Place> wanted = as_places(places);
+  BatchWriter batch(out, h_off, w_off, mirror, 0, places.shape(0));
+  if (labels.size() < places.shape(0)) throw py::value_error("labels must have an entry for each record");
+  float* const label = labels.mutable_data();
+  const Mean mean = make_mean(out, mean_values, mean_planar, mean_interleaved);
+
+  const py::gil_scoped_release no_gil;
+  static thread_local std::vector<std::uint8_t> memory;
+  ImageTransform transform(mean, scale);
+  try {
+    return file.read_each(wanted, memory, [&](std::size_t i, Bytes record) {
+      const Datum datum = parse_datum(record);
+      if (datum.encoded || std::array{datum.channels, datum.height, datum.width} != size) return false;
+      const Image image = stored_image(datum);
+      check_mean_covers(image, mean_planar);
+      batch.write(image, static_cast<std::ptrdiff_t>(i), transform);
+      label[i] = static_cast<float>(datum.label);
+      return true;
+    });
+  } catch (const std::invalid_argument&) {
+    return false;
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+using Counters = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+
+Counters draw_below(const Counters& bound, std::uint64_t seed, const Counters& counters, std::uint64_t draw) {
+  constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
+  const bool one = bound.ndim() == 0;
+  if (!one && bound.size() != counters.size()) throw py::value_error("give one bound, or one a counter");
+  const std::uint64_t key = mix(seed + kGolden), offset = kGolden * (draw + 1);
+  Counters numbers(counters.size());
+  for (py::ssize_t i = 0; i < counters.size(); ++i) {
+    const auto below = static_cast<std::uint64_t>(bound.data()[one ? 0 : i]);
+    if (below == 0) throw py::value_error("the bound must be at least 1");
+    const std::uint64_t bits = mix(mix(static_cast<std::uint64_t>(counters.data()[i]) ^ key) + offset);
+    numbers.mutable_data()[i] = static_cast<std::int64_t>(bits % below);
+  }
+  return numbers;
 }
 
 py::dict read_header(const py::buffer& file) {
@@ -218,12 +306,20 @@ void bind_data(py::module_& m) {
       "bit_depth, data_offset, data_size) and what is wrong as a list of (index, message).");
   m.def("transform_batch", &transform_batch, py::arg("items"), py::arg("out").noconvert(), py::arg("h_off"),
         py::arg("w_off"), py::arg("mirror"), py::arg("scale"), py::arg("mean_values"),
-        py::arg("mean_planar") = py::none(), py::arg("mean_interleaved") = py::none(),
+        py::arg("mean_planar") = py::none(), py::arg("mean_interleaved") = py::none(), py::arg("first") = 0,
         "Crop, mirror, subtract the mean and scale: item i (a Datum record, or a decoded image as uint8 "
-        "array of "
-        "rows, columns and channels) into out[i], float32 of shape (N, C, H, W) and any strides. Returns "
-        "what is "
-        "wrong as a list of (index, message); such items are left as they were.");
+        "array of rows, columns and channels) into out[first + i], float32 of shape (N, C, H, W) and any "
+        "strides, with the crop of that place. Returns what is wrong as a list of (index, message); such "
+        "items are left as they were.");
+  m.def("transform_stored", &transform_stored, py::arg("file"), py::arg("places"), py::arg("size"),
+        py::arg("out").noconvert(), py::arg("labels").noconvert(), py::arg("h_off"), py::arg("w_off"),
+        py::arg("mirror"), py::arg("scale"), py::arg("mean_values"), py::arg("mean_planar") = py::none(),
+        py::arg("mean_interleaved") = py::none(),
+        "Like transform_batch, of the Datum records at these places of a file, and with their labels. All "
+        "must be readable, not encoded and of this size (channels, height, width): returns False if one is "
+        "not, with the batch in an unknown state.");
+  m.def("draw_below", &draw_below, py::arg("bound"), py::arg("seed"), py::arg("counters"), py::arg("draw"),
+        "One integer of 0 .. bound - 1 for each counter; one bound for all, or one a counter.");
   m.def(
       "read_image_header", &read_header, py::arg("file"),
       "What a JPEG or PNG file says about itself. Raises ValueError for other formats and over the limits.");

@@ -12,9 +12,9 @@ void bind_executor(py::module_& m) {
       .def(
           py::init([](std::string name, std::shared_ptr<Layer> layer, Blobs bottoms, Blobs tops,
                       std::vector<float> loss_weights, std::vector<bool> propagate_down, bool need_backward) {
-            return Step{std::move(name), std::move(layer),        std::move(bottoms),
-                        std::move(tops), std::move(loss_weights), std::move(propagate_down),
-                        need_backward};
+            return Step{
+                std::move(name),         std::move(layer),          std::move(bottoms), std::move(tops),
+                std::move(loss_weights), std::move(propagate_down), need_backward,      {}};
           }),
           py::kw_only(), py::arg("name"), py::arg("layer"), py::arg("bottoms"), py::arg("tops"),
           py::arg("loss_weights"), py::arg("propagate_down"), py::arg("need_backward"));
@@ -27,6 +27,8 @@ void bind_executor(py::module_& m) {
            "Run steps [begin, end); returns their loss.")
       .def("backward", &Executor::backward, py::arg("begin"), py::arg("end"), py::arg("all") = false, no_gil,
            "Run steps [begin, end) backward, from the last to the first.")
+      .def("recompute_before", &Executor::recompute_before, py::arg("step"), py::arg("again"),
+           "Run the steps `again` forward before the backward of `step`: what they made was overwritten.")
       .def("__len__", &Executor::size)
       .def_readwrite("seed", &Executor::seed)
       .def_readwrite("iteration", &Executor::iteration, "Number of the forward pass, for random numbers.")

@@ -30,10 +30,11 @@ PYBIND11_MODULE(CAFFE_MODULE, m) {
   m.doc() = "C++ core: blobs, layers, the executor, batch transforms and solver updates.";
   translate_errors();
   caffe::bind_blob(m);
-  caffe::bind_data(m);
+  caffe::bind_lmdb(m);
+  caffe::bind_data(m);  // after LmdbFile, which its signatures name
   caffe::bind_layer(m);
   caffe::bind_executor(m);  // after Layer, which its signatures name
-  caffe::bind_lmdb(m);
+  caffe::bind_machine_peak(m);
   caffe::bind_solver(m);
   m.def("thread_count", &caffe::max_threads, "Number of OpenMP threads layers run on.");
 }

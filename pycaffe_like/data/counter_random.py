@@ -9,15 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-_GOLDEN = 0x9E3779B97F4A7C15
+from .. import _core
+
 _MASK = 2**64 - 1
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return x
 
 
 def draw_below(
@@ -46,7 +40,4 @@ def draw_below(
     >>> draw_below(10, 1, np.array([5, 6, 7]), 0).tolist()
     [6, 3, 8]
     """
-    key = _mix(np.array([(seed + _GOLDEN) & _MASK], dtype=np.uint64))
-    offset = np.uint64((_GOLDEN * (draw + 1)) & _MASK)
-    bits = _mix(_mix(counters.astype(np.uint64) ^ key) + offset)
-    return (bits % np.asarray(bound, dtype=np.uint64)).astype(np.int64)
+    return _core.draw_below(bound, seed & _MASK, counters, draw)

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any
 
 import lmdb
+import numpy as np
+import numpy.typing as npt
 
 from .. import _core
 from ..errors import ConfigError, DataError, MissingFileError
@@ -64,14 +66,14 @@ class Database:
             hint = "a database is a folder that holds data.mdb"
             raise MissingFileError(f"there is no LMDB database at {path}", hint=hint)
         try:
-            self._file = _core.LmdbFile(path / "data.mdb")
+            self.file = _core.LmdbFile(path / "data.mdb")
         except RuntimeError as error:
             raise self.damaged(str(error)) from None
         if len(self) == 0:
             raise DataError(f"database {path} is empty", hint="fill it with convert_imageset or a like tool")
 
     def __len__(self) -> int:
-        return len(self._file)
+        return len(self.file)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Go through all records once."""
@@ -81,7 +83,14 @@ class Database:
 
     def cursor(self) -> Any:
         """Return a cursor before the first record."""
-        return _core.LmdbCursor(self._file)
+        return _core.LmdbCursor(self.file)
+
+    def read(self, places: npt.NDArray[np.uint64], into: npt.NDArray[np.uint8]) -> None:
+        """Read the values at these places (see `Reader.locate`), one behind the other."""
+        try:
+            self.file.read(places, into)
+        except RuntimeError as error:
+            raise self.damaged(str(error)) from None
 
     def damaged(self, problem: str) -> DataError:
         """Word the error for a database that cannot be read."""
@@ -166,6 +175,26 @@ class Reader:
         assert record is not None  # else _move has raised
         self._last_key = record[0]
         return record
+
+    def locate(self, count: int) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
+        """Pass over records; return their keys and the places of their values, for `Database.read`.
+
+        Raises
+        ------
+        DataError
+            As `next`.
+        """
+        keys: list[bytes] = []
+        places = []
+        while len(keys) < count:
+            self._turn_around_at_end()
+            before, wanted = len(keys), min(count - len(keys), len(self.database) - self._place)
+            try:
+                places.append(self._checked(self._cursor.locate, wanted, keys))
+            finally:
+                self._last_key = keys[-1] if keys else self._last_key
+            self._move(wanted, len(keys) - before)
+        return keys, np.concatenate(places)
 
     def skip(self, count: int) -> None:
         """Pass over records without reading them."""

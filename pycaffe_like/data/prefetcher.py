@@ -26,6 +26,9 @@ class Prefetcher(Generic[Job, Result]):
 
     Notes
     -----
+    Threads that have filled all slots rest until half of them are free, as long as one result is still ready
+    then: each waking costs the user's threads time, and of the results made in one go all but the first find
+    code and data in the caches.
     An exception in a thread is raised by the `next` that would have returned its result, and from then on.
     Threads, never processes: a process forked after a parallel region hangs.
     """
@@ -39,6 +42,8 @@ class Prefetcher(Generic[Job, Result]):
         self._changed = threading.Condition()
         # All below is guarded by _changed.
         self._free = list(range(slots))
+        self._resting = False
+        self._free_to_wake = max(1, min((slots + 1) // 2, slots - 2))
         self._ready: dict[int, tuple[int, Result | Exception]] = {}
         self._claimed = 0
         self._taken = 0
@@ -58,7 +63,9 @@ class Prefetcher(Generic[Job, Result]):
             if self._lent is not None:
                 self._free.append(self._lent)
                 self._lent = None
-                self._changed.notify_all()
+                if self._resting and len(self._free) >= self._free_to_wake:
+                    self._resting = False
+                    self._changed.notify_all()
             while self._taken not in self._ready and not self._closed:
                 self._changed.wait()
             if self._closed:
@@ -110,7 +117,8 @@ class Prefetcher(Generic[Job, Result]):
 
     def _wait_for_slot(self) -> int | None:
         with self._changed:
-            while not (self._free or self._failed or self._closed):
+            self._resting = not self._free
+            while self._resting and not (self._failed or self._closed):
                 self._changed.wait()
             return None if self._failed or self._closed else self._free.pop()
 

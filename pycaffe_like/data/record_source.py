@@ -15,11 +15,11 @@ log = logging.getLogger("caffe")
 
 
 class Job(NamedTuple):
-    """The records of one batch, as they are stored."""
+    """The records of one batch."""
 
     counters: npt.NDArray[np.int64]
     keys: list[bytes]
-    values: list[bytes]
+    places: npt.NDArray[np.uint64]  # of the values, for `Database.read`
 
 
 class RecordSource:
@@ -53,14 +53,22 @@ class RecordSource:
         with self._lock:
             reader, restarts = self._reader, self._reader.restarts
             counters = reader.position + self._step * np.arange(self._batch_size, dtype=np.int64)
-            records = []
-            for _ in range(self._batch_size):
-                records.append(reader.next())
-                reader.skip(self._step - 1)
+            keys, places = self._locate(reader)
             if self._log_restarts:
                 for _ in range(reader.restarts - restarts):
                     log.info("Restarting data prefetching from start.")
-        return Job(counters, [key for key, _ in records], [value for _, value in records])
+        return Job(counters, keys, places)
+
+    def _locate(self, reader: Reader) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
+        if self._step == 1:
+            return reader.locate(self._batch_size)
+        keys, places = [], []
+        for _ in range(self._batch_size):
+            (key,), place = reader.locate(1)
+            keys.append(key)
+            places.append(place)
+            reader.skip(self._step - 1)
+        return keys, np.concatenate(places)
 
     def after(self, key: bytes) -> tuple[bytes, bytes]:
         """Return the record after `key`."""

@@ -6,7 +6,6 @@ The arithmetic is one call into C++ for a whole batch; here are the rules, the i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,19 +15,22 @@ import numpy.typing as npt
 from .. import _core
 from ..errors import ConfigError
 from .counter_random import draw_below
+from .lmdb_database import Database
 from .mean_file import read_mean
 
 log = logging.getLogger("caffe")
 
 TRAIN = 0  # as in the schema's enum Phase
 
+Sizes = int | npt.NDArray[np.int64]
+
 
 class Crops(NamedTuple):
     """Where each image of a batch is cut, and whether it is flipped; three arrays of one entry an image."""
 
-    h_off: npt.NDArray[np.int64]
-    w_off: npt.NDArray[np.int64]
-    mirror: npt.NDArray[np.int64]
+    h_off: npt.NDArray[np.int32]
+    w_off: npt.NDArray[np.int32]
+    mirror: npt.NDArray[np.int32]
 
 
 class Transformer:
@@ -141,46 +143,94 @@ class Transformer:
             raise ValueError(f"image decodes to {image.dtype}, not to 8 bits a channel")
         return np.ascontiguousarray(image if image.ndim == 3 else image[:, :, None])
 
-    def draw_crops(
-        self, counters: npt.NDArray[np.int64], heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]
-    ) -> Crops:
-        """Choose crop and mirror of the images with these record counters and sizes."""
-        mirror = np.zeros(len(counters), dtype=np.int64)
+    def draw_crops(self, counters: npt.NDArray[np.int64], heights: Sizes, widths: Sizes) -> Crops:
+        """Choose crop and mirror of images with these record counters and sizes: one, or one an image."""
+        zeros: npt.NDArray[Any] = np.zeros(len(counters), dtype=np.int32)
+        h_off = w_off = mirror = zeros
         if self.mirror:
             mirror = draw_below(2, self._seed, counters, 0)
-        if not self.crop_size:
-            return Crops(np.zeros_like(mirror), np.zeros_like(mirror), mirror)
-        spare_h, spare_w = heights - self.crop_size, widths - self.crop_size
-        if self._phase != TRAIN:
-            return Crops(spare_h // 2, spare_w // 2, mirror)
-        h_off = draw_below(spare_h + 1, self._seed, counters, 1)
-        return Crops(h_off, draw_below(spare_w + 1, self._seed, counters, 2), mirror)
+        if self.crop_size:
+            spare_h, spare_w = (
+                np.maximum(np.subtract(sizes, self.crop_size), 0) for sizes in (heights, widths)
+            )
+            if self._phase == TRAIN:
+                h_off = draw_below(spare_h + 1, self._seed, counters, 1)
+                w_off = draw_below(spare_w + 1, self._seed, counters, 2)
+            else:
+                h_off, w_off = h_off + spare_h // 2, w_off + spare_w // 2
+        return Crops(*(numbers.astype(np.int32, copy=False) for numbers in (h_off, w_off, mirror)))
 
     def transform(
-        self, items: Sequence[Any], crops: Crops, out: npt.NDArray[np.float32]
+        self, items: list[Any], crops: Crops, out: npt.NDArray[np.float32], first: int = 0
     ) -> list[tuple[int, str]]:
-        """Write a batch.
+        """Write images into a batch.
 
         Parameters
         ----------
-        items : sequence
+        items : list
             Datum records as bytes-like objects, or decoded images as `decode` returns them.
         crops : Crops
-            One entry an item.
+            One entry an image of the batch.
         out : ndarray of float32
-            Logical shape (N, C, H, W), any strides.
+            The batch, of logical shape (N, C, H, W), any strides.
+        first : int, default 0
+            Place of the first item in the batch.
 
         Returns
         -------
         list of (int, str)
             Index of each item that does not fit, and why.
         """
-        values = np.zeros(out.shape[1], dtype=np.float32)
-        values[:] = self._mean_values if self._mean_values.size else 0
         problems: list[tuple[int, str]] = _core.transform_batch(
-            list(items), out, *crops, self.scale, values, self._mean_planar, self._mean_interleaved
+            items, out, *crops, first=first, **self._arithmetic(out.shape[1])
         )
         return problems
+
+    def transform_stored(
+        self,
+        database: Database,
+        places: npt.NDArray[np.uint64],
+        size: tuple[int, int, int],
+        crops: Crops,
+        out: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.float32],
+    ) -> bool:
+        """Write records into a batch, straight from their database.
+
+        Parameters
+        ----------
+        database : Database
+        places : ndarray of uint64
+            Where the records are, from `Reader.locate`.
+        size : tuple of int
+            (C, H, W) that all images must have.
+        crops : Crops
+            One entry a record.
+        out : ndarray of float32
+            The batch, as for `transform`.
+        labels : ndarray of float32
+            Gets the labels.
+
+        Returns
+        -------
+        bool
+            False if a record is bad, encoded or of another size; the batch is then of no use.
+        """
+        arithmetic = self._arithmetic(out.shape[1])
+        done: bool = _core.transform_stored(database.file, places, size, out, labels, *crops, **arithmetic)
+        return done
+
+    def _arithmetic(self, channels: int) -> dict[str, Any]:
+        """Scale and means, as the functions in C++ want them."""
+        values = self._mean_values
+        if values.size != channels:
+            values = np.full(channels, values[0] if values.size else 0, dtype=np.float32)
+        return {
+            "scale": self.scale,
+            "mean_values": values,
+            "mean_planar": self._mean_planar,
+            "mean_interleaved": self._mean_interleaved,
+        }
 
 
 def _decode_flag(param: Any) -> int:

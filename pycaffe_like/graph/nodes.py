@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import _core as core
 from ..definition import LayerDefinition
@@ -97,6 +98,7 @@ class Node:
     need_backward: bool = False
     members: list[str] = field(default_factory=list)  # names of the declared layers it stands for
     label: str = ""  # name of a node that stands for none
+    arguments: dict[str, Any] | None = None  # of its layer, where a pass has chosen them
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape, between, exactly
+from ..layer_type import LayerType, Reads, Rule, Shape, between, exactly
 
 
 class Accuracy(LayerType):
@@ -67,6 +67,7 @@ class Accuracy(LayerType):
     tops = between(1, 2)
     plain_bottoms = (1,)
     precision = "float32"
+    backward_reads = Reads()
     constraints = {"top_k": Rule(low=1)}
 
     @classmethod

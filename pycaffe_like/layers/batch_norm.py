@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import schema
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape
+from ..layer_type import LayerType, Reads, Rule, Shape
 
 
 class BatchNorm(LayerType):
@@ -66,6 +66,8 @@ class BatchNorm(LayerType):
     param = "batch_norm_param"
     in_place = True
     layout = "channels_last"
+    takes_plain = True
+    backward_reads = Reads(bottoms=True)
     constraints = {"eps": Rule(0, low_open=True), "moving_average_fraction": Rule(0, 1)}
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape, between
+from ..layer_type import LayerType, Reads, Rule, Shape, between
 
 
 class Bias(LayerType):
@@ -59,6 +59,7 @@ class Bias(LayerType):
     bottoms = between(1, 2)
     in_place = True
     plain_bottoms = (1,)
+    backward_reads = Reads()
     constraints = {"num_axes": Rule(low=-1)}
 
     @classmethod

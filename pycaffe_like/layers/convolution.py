@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape, at_least
+from ..layer_type import LayerType, Reads, Rule, Shape, at_least
 
 _MAX_EXTENT = 2**15  # of kernel, stride, pad and dilation: keeps every index of the kernels below 2^31
 
@@ -54,11 +54,14 @@ class Convolution(LayerType):
     Learned blobs: W of shape (O, C / group, kernel...), b of shape (O). Up to 3 spatial axes. 4-D and 5-D
     blobs are computed channels-last. Gradients accumulate; the same bits come out at the same thread count.
     `engine` and `force_nd_im2col` are accepted and change nothing. Unlike Caffe, a kernel larger than its
-    padded input is refused, and so is stride_h without stride_w.
+    padded input is refused, and so is stride_h without stride_w. Kernels of 3 x 3 and 5 x 5 with stride 1
+    are computed by Winograd's algorithm where that is faster, at about twice the rounding error of a direct
+    sum; an infinite or NaN input then spreads to all outputs of its 6 x 6 window.
 
     References
     ----------
     Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998.
+    A. Lavin, S. Gray, Fast algorithms for convolutional neural networks, CVPR 2016.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class Convolution(LayerType):
     tops = at_least(1)
     same_count = True
     layout = "channels_last"
+    takes_plain = True
     precision = "matrix"
     constraints = {
         "num_output": Rule(1, required=True),
@@ -104,6 +108,11 @@ class Convolution(LayerType):
         return "channels_last" if layer.message.convolution_param.axis == 1 else "plain"
 
     @classmethod
+    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+        """See `LayerType.backward_reads_of`."""
+        return Reads(bottoms=learns, tops=masks)
+
+    @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         param = layer.message.convolution_param
@@ -117,6 +126,9 @@ class Convolution(LayerType):
             "bias_term": param.bias_term,
             "axis": param.axis,
             "relu": False,
+            "relu_backward": True,
+            "winograd": True,
+            "addend": False,
             "batch_norm": False,
             "scale_bias": False,
             "eps": 0.0,

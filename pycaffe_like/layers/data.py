@@ -14,7 +14,7 @@ from ..data.transformer import Transformer
 from ..definition import LayerDefinition
 from ..errors import ConfigError
 from ..graph.locate import errors_of_layer
-from ..layer_type import LayerType, Rule, Shape, between, exactly
+from ..layer_type import LayerType, Reads, Rule, Shape, between, exactly
 
 
 class Data(LayerType):
@@ -73,6 +73,8 @@ class Data(LayerType):
     param = "data_param"
     bottoms = exactly(0)
     tops = between(1, 2)
+    layout = "channels_last"
+    backward_reads = Reads()
     constraints = {"batch_size": Rule(1, required=True), "prefetch": Rule(1)}
 
     @classmethod

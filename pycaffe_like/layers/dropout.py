@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape
+from ..layer_type import LayerType, Reads, Rule, Shape
 
 
 class Dropout(LayerType):
@@ -54,6 +54,7 @@ class Dropout(LayerType):
     type = "Dropout"
     param = "dropout_param"
     in_place = True
+    backward_reads = Reads()
     constraints = {"dropout_ratio": Rule(low=0, high=1, high_open=True)}
 
     @classmethod

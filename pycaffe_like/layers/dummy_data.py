@@ -9,7 +9,7 @@ from .. import _core as core
 from .. import schema
 from ..definition import LayerDefinition
 from ..errors import ConfigError
-from ..layer_type import LayerType, Shape, at_least, exactly
+from ..layer_type import LayerType, Reads, Shape, at_least, exactly
 
 _LEGACY = ("num", "channels", "height", "width")
 
@@ -68,6 +68,7 @@ class DummyData(LayerType):
     bottoms = exactly(0)
     tops = at_least(1)
     precision = "float32"
+    backward_reads = Reads()
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape, at_least
+from ..layer_type import LayerType, Reads, Shape, at_least
 
 log = logging.getLogger("caffe")
 
@@ -65,6 +65,14 @@ class Eltwise(LayerType):
     bottoms = at_least(2)
 
     @classmethod
+    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+        """See `LayerType.backward_reads_of`."""
+        param = layer.message.eltwise_param
+        if param.operation == param.SUM:
+            return Reads(tops=masks)
+        return Reads(bottoms=True, tops=param.operation == param.PROD and not param.stable_prod_grad)
+
+    @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         param = layer.message.eltwise_param
@@ -73,6 +81,7 @@ class Eltwise(LayerType):
             "coeff": [float(value) for value in param.coeff] or [1.0] * len(bottoms),
             "stable_prod_grad": bool(param.stable_prod_grad),
             "relu": False,
+            "relu_backward": True,
         }
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape
+from ..layer_type import LayerType, Reads, Shape
 
 
 class Flatten(LayerType):
@@ -54,6 +54,7 @@ class Flatten(LayerType):
     type = "Flatten"
     param = "flatten_param"
     layout = "plain"
+    backward_reads = Reads()
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

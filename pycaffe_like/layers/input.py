@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape, at_least, exactly
+from ..layer_type import LayerType, Reads, Shape, at_least, exactly
 
 
 class Input(LayerType):
@@ -53,6 +53,7 @@ class Input(LayerType):
     param = "input_param"
     bottoms = exactly(0)
     tops = at_least(1)
+    backward_reads = Reads()
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

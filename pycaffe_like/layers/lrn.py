@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape
+from ..layer_type import LayerType, Reads, Rule, Shape
 
 
 class LRN(LayerType):
@@ -66,6 +66,7 @@ class LRN(LayerType):
     type = "LRN"
     param = "lrn_param"
     layout = "channels_last"
+    backward_reads = Reads(bottoms=True)
     constraints = {"local_size": Rule(low=1, high=2**15)}
 
     @classmethod

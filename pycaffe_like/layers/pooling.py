@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape, between
+from ..layer_type import LayerType, Reads, Rule, Shape, between
 
 _MAX, _AVE, _STOCHASTIC = 0, 1, 2
 
@@ -105,6 +105,12 @@ class Pooling(LayerType):
             _check_window(layer)
 
     @classmethod
+    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+        """See `LayerType.backward_reads_of`."""
+        maximum = layer.message.pooling_param.pool == _MAX
+        return Reads(bottoms=maximum and not layer.training)  # training notes which elements were taken
+
+    @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         param = layer.message.pooling_param
@@ -116,6 +122,7 @@ class Pooling(LayerType):
             "global": bool(param.global_pooling),
             "round_up": param.round_mode == param.CEIL,
             "places": len(layer.tops) > 1,
+            "relu_below": False,
             "training": layer.training,
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape
+from ..layer_type import LayerType, Reads, Shape
 
 
 class ReLU(LayerType):
@@ -50,6 +50,11 @@ class ReLU(LayerType):
     type = "ReLU"
     param = "relu_param"
     in_place = True
+
+    @classmethod
+    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+        """See `LayerType.backward_reads_of`."""
+        return Reads(bottoms=True) if layer.message.relu_param.negative_slope < 0 else Reads(tops=True)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape
+from ..layer_type import LayerType, Reads, Rule, Shape
 
 
 class Reshape(LayerType):
@@ -60,6 +60,7 @@ class Reshape(LayerType):
     type = "Reshape"
     param = "reshape_param"
     layout = "plain"
+    backward_reads = Reads()
     constraints = {"num_axes": Rule(low=-1)}
 
     @classmethod

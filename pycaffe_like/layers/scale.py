@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import schema
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Rule, Shape, between
+from ..layer_type import LayerType, Reads, Rule, Shape, between
 
 
 class Scale(LayerType):
@@ -66,6 +66,7 @@ class Scale(LayerType):
     bottoms = between(1, 2)
     in_place = True
     plain_bottoms = (1,)
+    backward_reads = Reads(bottoms=True)
     constraints = {"num_axes": Rule(low=-1)}
 
     @classmethod

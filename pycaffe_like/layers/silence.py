@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layer_type import LayerType, at_least, exactly
+from ..layer_type import LayerType, Reads, at_least, exactly
 
 
 class Silence(LayerType):
@@ -44,3 +44,4 @@ class Silence(LayerType):
     type = "Silence"
     bottoms = at_least(1)
     tops = exactly(0)
+    backward_reads = Reads()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape
+from ..layer_type import LayerType, Reads, Shape
 
 
 class Softmax(LayerType):
@@ -55,6 +55,7 @@ class Softmax(LayerType):
     type = "Softmax"
     param = "softmax_param"
     in_place = True
+    backward_reads = Reads(tops=True)
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape, between, exactly
+from ..layer_type import LayerType, Reads, Shape, between, exactly
 from .softmax import check_softmax_kind
 
 
@@ -82,6 +82,7 @@ class SoftmaxWithLoss(LayerType):
     loss = True
     plain_bottoms = (1,)
     precision = "float32"
+    backward_reads = Reads(bottoms=True)
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:

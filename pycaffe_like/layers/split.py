@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..definition import LayerDefinition
-from ..layer_type import LayerType, Shape, at_least
+from ..layer_type import LayerType, Reads, Shape, at_least
 
 
 class Split(LayerType):
@@ -50,6 +50,7 @@ class Split(LayerType):
 
     type = "Split"
     tops = at_least(1)
+    backward_reads = Reads()
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layer_type import LayerType
+from ..layer_type import LayerType, Reads
 
 
 class TanH(LayerType):
@@ -45,3 +45,4 @@ class TanH(LayerType):
     type = "TanH"
     param = "tanh_param"
     in_place = True
+    backward_reads = Reads(tops=True)

@@ -10,15 +10,14 @@ Four patterns, only along in-place chains, so that every blob a user can name ke
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from .. import _core as core
 from ..graph.nodes import Graph, Node, Value
+from .remake import remake
 
 
-def fuse_layers(graph: Graph, device: str = "cpu") -> Graph:
+def fuse_layers(graph: Graph) -> Graph:
     """Replace every chain that fits a pattern by one node."""
     readers = {value: node for node in graph.nodes for value in node.bottoms}
     fused: dict[Node, Node] = {}
@@ -28,7 +27,7 @@ def fuse_layers(graph: Graph, device: str = "cpu") -> Graph:
             continue
         chain = _chain(node, readers)
         if chain:
-            fused[node] = _fuse([node, *chain], device)
+            fused[node] = _fuse([node, *chain])
             gone.update(chain)
     graph.nodes = [fused.get(node, node) for node in graph.nodes if node not in gone]
     return graph
@@ -104,34 +103,20 @@ def _is_channel_scale(node: Node) -> bool:
     )
 
 
-def _fuse(chain: list[Node], device: str) -> Node:
+def _fuse(chain: list[Node]) -> Node:
     """Make the node that does the work of all."""
     first, last = chain[0], chain[-1]
-    params = [param for node in chain for param in node.params]
-    arguments: dict[str, Any] = first.kind.arguments(
-        first.definition, [value.shape for value in first.bottoms]
-    )
-    arguments["relu"] = last.definition.type == "ReLU"
     types = [node.definition.type for node in chain]
+    changes: dict[str, Any] = {"relu": last.definition.type == "ReLU"}
     if "BatchNorm" in types:
-        arguments["scale_bias"] = "Scale" in types
+        changes["scale_bias"] = "Scale" in types
     if types[:2] == ["Convolution", "BatchNorm"]:
-        arguments["batch_norm"] = True
-        arguments["eps"] = float(chain[1].definition.message.batch_norm_param.eps)
-    layer = core.create_layer(first.definition.type, device, arguments)
-    layer.stream = first.layer.stream
-    layer.params = [param.blob for param in params]
-    flags = [flag for node in chain for flag in node.param_propagate_down]
-    layer.param_propagate_down = flags
+        changes["batch_norm"] = True
+        changes["eps"] = float(chain[1].definition.message.batch_norm_param.eps)
     top = last.tops[0]
     in_place = first.tops[0].memory_of
     # Backward reads the chain's input, so it must survive; without backward, in place saves memory.
     top.memory_of = in_place if in_place and not first.need_backward else None
-    return dataclasses.replace(
-        first,
-        layer=layer,
-        tops=[top],
-        params=params,
-        param_propagate_down=flags,
-        members=[name for node in chain for name in node.members],
-    )
+    fused = remake(first, chain[1:], **changes)
+    fused.tops = [top]
+    return fused

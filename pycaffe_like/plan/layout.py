@@ -1,44 +1,53 @@
-"""Layout pass: 4-D and 5-D blobs channels-last, except where a layer needs them plain."""
+"""Layout pass: 4-D and 5-D blobs channels-last, except where a layer needs them plain.
+
+Where the pass is left out, `keep_plain` runs in its place: every blob plain.
+"""
 
 from __future__ import annotations
 
 from ..graph.nodes import Graph, Node, Value
-from .conversion import convert_bottom
+from .conversion import convert_bottom, convert_top
 
 
 def assign_layouts(graph: Graph) -> Graph:
     """Give every value its layout and insert Reorder nodes where a layer cannot take what its bottom has."""
     nodes: list[Node] = []
     for node in graph.nodes:
-        wanted = _wanted(node)
-        for index, (value, layout) in enumerate(zip(node.bottoms, wanted)):
-            if _has_layout(value) and value.layout != layout:
-                convert_bottom(nodes, node, index, layout=layout, dtype=value.dtype)
-        for top in node.tops:
-            top.layout = _top_layout(node) if top.memory_of is None else top.memory_of.layout
-        nodes.append(node)
+        _connect(nodes, node, _layout(node, "channels_last"))
     graph.nodes = nodes
     return graph
+
+
+def keep_plain(graph: Graph) -> Graph:
+    """Leave every value plain; Reorder nodes surround the layers that compute channels-last only."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        _connect(nodes, node, "plain" if node.kind.takes_plain else _layout(node, "plain"))
+        for index, top in enumerate(node.tops):
+            if _has_layout(top) and top.layout != "plain":
+                convert_top(nodes, node, index, layout="plain")
+    graph.nodes = nodes
+    return graph
+
+
+def _connect(nodes: list[Node], node: Node, layout: str) -> None:
+    """Append the node, and before it what brings its bottoms into the layout it computes in."""
+    for index, value in enumerate(node.bottoms):
+        wanted = "plain" if index in node.kind.plain_bottoms else layout
+        if _has_layout(value) and value.layout != wanted:
+            convert_bottom(nodes, node, index, layout=wanted, dtype=value.dtype)
+    for top in node.tops:
+        top.layout = layout if top.memory_of is None else top.memory_of.layout
+    nodes.append(node)
 
 
 def _has_layout(value: Value) -> bool:
     return len(value.shape) in (4, 5)
 
 
-def _wanted(node: Node) -> list[str]:
-    """Layout each bottom must have."""
-    layout = node.kind.layout_of(node.definition)
-    if layout == "any" and node.bottoms:
-        layout = node.bottoms[0].layout
-    wanted = [layout] * len(node.bottoms)
-    for index in node.kind.plain_bottoms:
-        if index < len(wanted):
-            wanted[index] = "plain"
-    return wanted
-
-
-def _top_layout(node: Node) -> str:
+def _layout(node: Node, default: str) -> str:
+    """What a node computes in: its own choice, else the layout of its first bottom."""
     layout = node.kind.layout_of(node.definition)
     if layout != "any":
         return layout
-    return node.bottoms[0].layout if node.bottoms else "channels_last"
+    return node.bottoms[0].layout if node.bottoms else default

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from .plan import Plan
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Memory:
         Of learned blobs.
     private
         What layers keep for themselves: masks, packed weights, statistics.
+    arena
+        Data and diffs that are not kept and take turns.
     scratch
         The one buffer that layers take turns to use.
     """
@@ -28,12 +32,13 @@ class Memory:
     params: int
     param_diffs: int
     private: int
+    arena: int
     scratch: int
 
     @property
     def total(self) -> int:
         """Sum of all."""
-        return self.data + self.diffs + self.params + self.param_diffs + self.private + self.scratch
+        return sum(getattr(self, field.name) for field in fields(self))
 
 
 def measure(plan: Plan) -> Memory:
@@ -43,13 +48,15 @@ def measure(plan: Plan) -> Memory:
     for node in plan.graph.nodes:
         for value in [*node.bottoms, *node.tops]:
             blob = plan.blobs[value.root]
-            data[blob.data_id] = blob.bytes
+            if not blob.data_pooled:
+                data[blob.data_id] = blob.bytes
         if not node.need_backward:
             continue
         wanted = [value for value, flag in zip(node.bottoms, node.propagate_down) if flag]
         for value in [*node.tops, *wanted]:
             blob = plan.blobs[value.root]
-            diffs[blob.diff_id] = blob.diff_bytes
+            if not blob.diff_pooled:
+                diffs[blob.diff_id] = blob.bytes
     params = {param.blob.data_id: param.blob.bytes for param in plan.graph.params}
     learned = {
         param.blob.diff_id: param.blob.bytes
@@ -63,5 +70,6 @@ def measure(plan: Plan) -> Memory:
         params=sum(params.values()),
         param_diffs=sum(learned.values()),
         private=sum(node.layer.private_bytes(node.need_backward) for node in plan.graph.nodes),
+        arena=plan.arena.bytes,
         scratch=plan.executor.scratch_bytes,
     )

@@ -1,6 +1,6 @@
 """Precision pass: in a bfloat16 plan, matrix layers and what follows them work on bfloat16 activations.
 
-Learned blobs, statistics, labels and losses stay float32.
+Learned blobs, statistics, labels and losses stay float32, and so does what a layer type says is faster so.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def assign_precision(graph: Graph, precision: str) -> Graph:
         return graph
     nodes: list[Node] = []
     for node in graph.nodes:
-        dtype = _dtype(node)
-        if node.kind.precision != "float32":
+        wanted = _precision(node)
+        dtype = _dtype(node, wanted)
+        if wanted != "float32":
             for index, value in enumerate(node.bottoms):
                 if value.dtype != dtype:
                     convert_bottom(nodes, node, index, layout=value.layout, dtype=dtype)
@@ -43,9 +44,15 @@ def assign_precision(graph: Graph, precision: str) -> Graph:
     return graph
 
 
-def _dtype(node: Node) -> str:
-    if node.kind.precision == "matrix":
+def _precision(node: Node) -> str:
+    if not node.bottoms:
+        return node.kind.precision
+    return node.kind.precision_of(node.definition, node.bottoms[0].shape, learns=node.need_backward)
+
+
+def _dtype(node: Node, precision: str) -> str:
+    if precision == "matrix":
         return "bfloat16"
-    if node.kind.precision == "any" and any(value.dtype == "bfloat16" for value in node.bottoms):
+    if precision == "any" and any(value.dtype == "bfloat16" for value in node.bottoms):
         return "bfloat16"
     return "float32"

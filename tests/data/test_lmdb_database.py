@@ -52,6 +52,31 @@ def test_reader_continues_at_any_record_and_wraps(random_database):
             assert reader.next() == records[counter % len(records)]
 
 
+def test_located_records_are_read_across_the_end(random_database):
+    database, records = random_database
+    start, count = 2 * len(records) - 1, min(len(records), 200) + 2
+    reader = Reader(database, start)
+    keys, places = reader.locate(count)
+    expected = [records[(start + i) % len(records)] for i in range(count)]
+    memory = np.zeros(int(places[:, 1].sum()) + 3, np.uint8)
+    database.read(places, memory)
+    assert keys == [key for key, _ in expected]
+    assert memory.tobytes() == b"".join(value for _, value in expected) + bytes(3)
+    assert reader.position == start + count
+    assert reader.next() == records[(start + count) % len(records)]
+
+
+def test_places_must_be_in_the_file_and_fit_the_memory(tmp_path):
+    with create_database(tmp_path / "a_lmdb") as writer:
+        writer.put(b"k", b"value")
+    database = open_database(tmp_path / "a_lmdb")
+    _, places = Reader(database).locate(1)
+    with pytest.raises(ValueError, match="do not fit"):
+        database.read(places, np.zeros(4, np.uint8))
+    with pytest.raises(DataError, match="cannot be read: it ends at byte"):
+        database.read(places + np.array([1 << 40, 0], np.uint64), np.zeros(5, np.uint8))
+
+
 def test_record_after_a_key(random_database):
     database, records = random_database
     keys = [key for key, _ in records]

@@ -6,7 +6,14 @@ from data_records import encoded_record, raw_record
 
 from pycaffe_like import _core
 
-SIZES = {"full": (28, 28, 28), "crop": (40, 37, 21), "one_pixel": (1, 1, 1), "vector_tail": (33, 65, 17)}
+SIZES = {
+    "full": (28, 28, 28),
+    "crop": (40, 37, 21),
+    "one_pixel": (1, 1, 1),
+    "vector_tail": (33, 65, 17),
+    "narrow": (9, 7, 5),
+    "streamed": (152, 150, 149),
+}
 ORDERS = {"plain": (0, 1, 2, 3), "channels_last": (0, 2, 3, 1), "strange": (3, 1, 0, 2)}
 ITEMS = 5
 
@@ -28,7 +35,7 @@ def expected_batch(images, crop, h_off, w_off, mirror, scale, mean):
 @pytest.mark.parametrize("mean_kind", ["none", "values", "image"])
 @pytest.mark.parametrize("kind", ["record", "float_record", "decoded"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 17])
 def test_batch_equals_formula(channels, size, kind, mean_kind, order, rng):
     height, width, crop = SIZES[size]
     images = rng.integers(0, 256, (ITEMS, channels, height, width), dtype=np.uint8)
@@ -47,6 +54,22 @@ def test_batch_equals_formula(channels, size, kind, mean_kind, order, rng):
     out = empty_batch((ITEMS, channels, crop, crop), ORDERS[order])
     assert _core.transform_batch(items, out, h_off, w_off, mirror, 0.25, values, *means) == []
     np.testing.assert_array_equal(out, expected_batch(images, crop, h_off, w_off, mirror, 0.25, mean))
+
+
+@pytest.mark.parametrize("mirror", [0, 1])
+def test_items_go_to_their_places(mirror, rng):
+    images = rng.integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
+    out, crop = empty_batch((6, 3, 5, 5), ORDERS["channels_last"]), np.arange(6) % 3
+    zero, flips = np.zeros(6, int), np.arange(6) % 2 ^ mirror
+    for i in (4, 0, 2):
+        pair = list(images[i : i + 2])
+        arguments = (out, zero, crop, flips, 1.0, np.zeros(3, np.float32))
+        assert _core.transform_batch(pair, *arguments, first=i) == []
+    expected = expected_batch(images.transpose(0, 3, 1, 2), 5, zero, crop, flips, 1, np.float32(0))
+    np.testing.assert_array_equal(out, expected)
+    for first in (-1, 5):
+        with pytest.raises(ValueError, match="an entry for each item"):
+            _core.transform_batch(list(images[:2]), *arguments, first=first)
 
 
 def transform_one(item, shape=(1, 2, 4, 4), h_off=0, means=()):

@@ -7,6 +7,7 @@ import torch
 import yaml
 from helpers.direct import assert_near, random_array, run
 
+import caffe
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
@@ -28,7 +29,8 @@ class Case:
             sizes.setdefault(name, [default] * spatial)
         self.arguments = {
             "num_output": num_output, "group": group, "bias_term": bias_term, "axis": axis, "relu": relu,
-            "batch_norm": False, "scale_bias": False, "eps": 0.0, **sizes,
+            "relu_backward": True, "winograd": True, "addend": False, "batch_norm": False,
+            "scale_bias": False, "eps": 0.0, **sizes,
         }  # fmt: skip
         self.weights = (num_output, bottom[self.axis] // group, *sizes["kernel"])
 
@@ -104,9 +106,30 @@ def test_values_and_gradients_are_pytorchs(name, dtype):
     check_against_torch(case_of(name), dtype)
 
 
+def bits_of(case):
+    """Top and gradients of a run."""
+    x, params, diff = inputs_of(case)
+    result = run(
+        "Convolution", case.arguments, x, params=params, param_diffs=[0.5, -2.0], top_diffs=[diff],
+        layout=case.layout,
+    )  # fmt: skip
+    return [*result.tops, *result.bottom_diffs, *result.param_diffs]
+
+
+@pytest.mark.parametrize("name", ["tiles_3", "tiles_3_groups", "tiles_5"])
+def test_winograd_computes_other_bits_than_the_direct_sum_and_the_same_ones_again(name):
+    case, direct = case_of(name), case_of(name)
+    direct.arguments["winograd"] = False
+    first, again, summed = bits_of(case), bits_of(case), bits_of(direct)
+    assert all(np.array_equal(one, other) for one, other in zip(first, again))
+    assert not np.array_equal(first[0], summed[0])
+    for one, other in zip(first, summed):
+        assert_near(one, other, "float32", 4 * case.terms)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "name", ["square", "groups_odd", "depthwise", "sequence", "no_spatial_axes", "axis_2"]
+    "name", ["square", "groups_odd", "depthwise", "sequence", "no_spatial_axes", "axis_2", "tiles_3_groups"]
 )
 def test_without_a_bias(name, dtype):
     check_against_torch(case_of(name, bias_term=False), dtype)
@@ -140,7 +163,7 @@ def inputs_of(case, dtype="float32"):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["square", "depthwise", "groups_of_64", "sequence"])
+@pytest.mark.parametrize("name", ["square", "depthwise", "groups_of_64", "sequence", "tiles_3", "tiles_5"])
 def test_gradients_of_params_are_added_to_what_is_there(name, dtype):
     case = case_of(name)
     x, params, diff = inputs_of(case, dtype)
@@ -169,7 +192,7 @@ def test_cleared_gradients_start_again_and_others_go_on():
 
 
 @pytest.mark.parametrize("learn", [(True, False), (False, True), (False, False)])
-@pytest.mark.parametrize("name", ["square", "depthwise"])
+@pytest.mark.parametrize("name", ["square", "depthwise", "tiles_3"])
 def test_only_params_that_learn_get_a_gradient(name, learn):
     case = case_of(name)
     x, params, diff = inputs_of(case)
@@ -219,6 +242,18 @@ def test_the_same_input_gives_the_same_bits(dtype):
         assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("param", ["kernel_size: 3 pad: 1", "kernel_size: 1", "kernel_size: 3 group: 64"])
+def test_blobs_of_two_gigabytes_are_refused_by_every_kernel(param, phase):
+    text = f"""force_backward: {"true" if phase == caffe.TRAIN else "false"}
+        layer {{ name: "x" type: "Input" top: "x"
+                 input_param {{ shape {{ dim: 1 dim: 64 dim: 4096 dim: 2050 }} }} }}
+        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c"
+                 convolution_param {{ num_output: 64 {param} }} }}"""
+    with pytest.raises(ShapeError, match=r"'c'.*2\^31 bytes or more"):
+        net_from_text(text, phase, keep_data=False)
+
+
 def test_an_empty_batch_gives_an_empty_batch_and_no_gradient():
     case = Case((0, 3, 5, 4))
     top = np.zeros((0, 5, 3, 2), np.float32)
@@ -257,17 +292,19 @@ def normalised(y, statistics, scales, eps):
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("bias_term", [False, True])
 @pytest.mark.parametrize("scales", [[], SCALES])
-@pytest.mark.parametrize("name", ["square", "depthwise_small", "sequence"])
+@pytest.mark.parametrize("name", ["square", "depthwise_small", "sequence", "tiles_3_many"])
 def test_statistics_are_folded_into_the_weights(name, scales, bias_term, relu, dtype):
     case = case_of(name, bias_term=bias_term)
     params = case.params(dtype)
     x = random_array(*case.bottom, dtype=dtype)
     weights, *bias = [tensor(each) for each in params]
     wanted = case.in_torch(tensor(x), weights, *(bias or [None])).detach().numpy()
-    wanted = normalised(wanted, STATISTICS, scales, 0.01)
+    statistics = [np.resize(each, case.weights[0]) for each in STATISTICS[:2]] + STATISTICS[2:]
+    scales = [np.resize(each, case.weights[0]) for each in scales]
+    wanted = normalised(wanted, statistics, scales, 0.01)
     arguments = {**case.arguments, "relu": relu, "batch_norm": True, "scale_bias": bool(scales), "eps": 0.01}
     result = run(
-        "Convolution", arguments, x, params=[*params, *STATISTICS, *scales], layout=case.layout, dtype=dtype,
+        "Convolution", arguments, x, params=[*params, *statistics, *scales], layout=case.layout, dtype=dtype,
         need_backward=False,
     )  # fmt: skip
     wanted = np.maximum(wanted, 0) if relu else wanted
@@ -409,11 +446,16 @@ def test_statistics_that_another_net_learns_are_noticed():
     assert np.abs(net.blobs["t0"].data - before).max() > 1, "the old statistics were used"
 
 
-def test_packed_copies_of_the_weights_are_counted():
-    net = layer_net(conv("num_output: 20 kernel_size: 3"), random_array(2, 16, 5, 5), precision="bfloat16")
-    layer, copy = net.graph.nodes[-1].layer, 2 * 20 * 16 * 9
-    assert layer.private_bytes(False) >= copy
-    assert layer.private_bytes(True) >= layer.private_bytes(False) + copy
+@pytest.mark.parametrize(("phase", "kept"), [(caffe.TRAIN, 0), (caffe.TEST, 2 * 20 * 16 * 9)])
+def test_packed_weights_are_kept_and_counted_where_only_forward_runs(phase, kept):
+    text = """layer { name: "x" type: "Input" top: "x"
+                      input_param { shape { dim: 2 dim: 16 dim: 5 dim: 5 } } }
+              layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+                      convolution_param { num_output: 20 kernel_size: 3 } }"""
+    text = "force_backward: true " + text if phase == caffe.TRAIN else text
+    net = net_from_text(text, phase, precision="bfloat16", keep_data=False)
+    assert net.memory().private >= kept
+    assert bool(net.memory().private) == bool(kept)
 
 
 # Shapes and parameters

@@ -11,7 +11,8 @@ from pycaffe_like.testing import layer_net
 
 def arguments(operation, coeff=(), bottoms=2, stable=True, relu=False):
     coeff = list(coeff) or [1.0] * bottoms
-    return {"operation": operation, "coeff": coeff, "stable_prod_grad": stable, "relu": relu}
+    settings = {"coeff": coeff, "stable_prod_grad": stable, "relu": relu, "relu_backward": True}
+    return {"operation": operation, **settings}
 
 
 def in_torch(function, arrays, diff):

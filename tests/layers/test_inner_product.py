@@ -212,11 +212,17 @@ def test_changed_weights_are_noticed_forward_and_backward(change, transpose, dty
 def test_weights_are_copied_in_bfloat16_only():
     sizes = {}
     for dtype in DTYPES:
-        layer = net_of("num_output: 64", random_array(4, 32), precision=dtype).graph.nodes[-1].layer
+        layer = net_of("num_output: 64", random_array(96, 32), precision=dtype).graph.nodes[-1].layer
         sizes[dtype] = layer.private_bytes(False), layer.private_bytes(True)
     assert sizes["float32"] == (0, 0)
     assert sizes["bfloat16"][0] >= 2 * 64 * 32
     assert sizes["bfloat16"][1] >= sizes["bfloat16"][0] + 2 * 64 * 32
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(95, "float32"), (96, "bfloat16")])
+def test_few_rows_that_learn_stay_float32(rows, dtype):
+    net = net_of("num_output: 8", random_array(rows, 4), precision="bfloat16")
+    assert net.blobs["t0"].dtype == dtype
 
 
 # Shapes and parameters

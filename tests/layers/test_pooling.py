@@ -11,7 +11,8 @@ DTYPES = ["float32", "bfloat16"]
 
 
 def arguments(method="max", kernel=(2, 2), stride=(1, 1), pad=(0, 0), **changes):
-    settings = {"global": False, "round_up": True, "places": False, "training": True, **changes}
+    settings = {"global": False, "round_up": True, "places": False, "relu_below": False}
+    settings |= {"training": True, **changes}
     return {"method": method, "kernel": list(kernel), "stride": list(stride), "pad": list(pad), **settings}
 
 

@@ -51,13 +51,15 @@ def check_messages(got, want):
         np.testing.assert_allclose(*numbers, rtol=1e-4, atol=1e-5, err_msg=line)
 
 
-def test_train_prints_what_caffe_prints(run):
+@pytest.mark.parametrize("flags", [[], ["-skip_pass", "fusion,layout,memory"]], ids=["", "skipped passes"])
+def test_train_prints_what_caffe_prints(run, flags):
     status, _, err = run(
         "train",
         "-solver",
         f"{LENET}/finetune_solver.prototxt",
         "-weights",
         f"{LENET}/lenet_iter_200.caffemodel",
+        *flags,
     )
     assert status == 0
     golden = (GOLDEN / "files/logs/finetune_reproducible.log").read_text()
@@ -97,6 +99,16 @@ def test_time_prints_one_pair_of_lines_a_step_and_averages(run):
     assert all(value > 0 for value in values.values())
     assert values["Total Time: "] == pytest.approx(3 * values["Average Forward-Backward: "], rel=1e-4)
     assert lines[-1] == "*** Benchmark ends ***"
+
+
+def test_time_with_roofline_adds_a_table(run):
+    status, out, _ = run("time", "-model", f"{LENET}/deploy.prototxt", "-iterations", 2, "-roofline")
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[0].startswith("peaks on ")
+    assert lines[1].split()[:3] == ["step", "type", "pass"]
+    assert any(line.split()[1:3] == ["Convolution", "forward"] for line in lines[2:-1])
+    assert lines[-1].endswith("of their roof")
 
 
 def test_classify_shows_the_five_best_classes(run, tmp_path):
@@ -139,6 +151,88 @@ def test_summary_shows_the_plan_after_each_pass_that_changes_it(run):
     assert "  c1  Convolution  data [plain] -> c1 [plain]" in declared
     assert "Reorder" not in declared
     assert re.search(r"reorder_s2  Reorder  s2 \[channels-last, bfloat16\] -> s2 \[plain, bfloat16\]", layout)
+
+
+@pytest.mark.parametrize("command", ["train", "test", "time", "summary"])
+def test_unknown_pass_to_skip_is_refused(run, command):
+    file = f"{LENET}/finetune_solver.prototxt" if command == "train" else f"{LENET}/deploy.prototxt"
+    weights = ["-weights", f"{LENET}/lenet_iter_200.caffemodel"] if command == "test" else []
+    argv = ["-solver" if command == "train" else "-model", file, *weights, "-skip_pass", "fusion,fuse"]
+    status, _, err = run(command, *argv)
+    assert status == 1
+    assert "there is no pass 'fuse' to skip" in err
+    assert "known passes: dropout, fusion, residual, relu_pooling, winograd, precision, layout, memory" in err
+
+
+@pytest.mark.parametrize("text", ["", 'layer { name: "x" type: "Input" top: "x" include { phase: TEST } }'])
+def test_time_of_a_net_without_layers_is_refused(run, tmp_path, text):
+    model = tmp_path / "net.prototxt"
+    model.write_text(text)
+    status, _, err = run("time", "-model", str(model), "-roofline")
+    assert status == 1
+    assert f"{model}: no layer runs in this phase" in err
+
+
+def test_roofline_of_steps_too_short_to_time(run, tmp_path):
+    model = tmp_path / "net.prototxt"
+    model.write_text('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
+    status, out, _ = run("time", "-model", str(model), "-roofline", "-iterations", "3")
+    assert status == 0
+    assert "peaks on" in out
+
+
+def test_skipped_passes_do_not_show_in_the_plan(run):
+    model = ("summary", "-model", f"{LENET}/deploy.prototxt", "-plan")
+    _, out, _ = run(*model)
+    assert "+" in out
+    assert "channels-last" in out
+    _, out, _ = run(*model, "-skip_pass", "fusion,layout")
+    assert "+" not in out.split("plan, declared")[1]
+    assert "c1/reorder_data" not in out
+    assert "s1/reorder_c1  Reorder  c1 [plain] -> c1 [channels-last]" in out
+
+
+def _total(out):
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    return int(rows["total"][-1].replace(",", ""))
+
+
+DEEP = """
+layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+        shape { dim: 8 dim: 4 dim: 24 dim: 24 } shape { dim: 8 }
+        data_filler { type: "gaussian" } data_filler { value: 1 } } }
+""" + "".join(
+    f"""layer {{ name: "c{k}" type: "Convolution" bottom: "{f"c{k - 1}" if k else "data"}" top: "c{k}"
+    convolution_param {{ num_output: 16 kernel_size: 3 pad: 1 weight_filler {{ type: "xavier" }} }} }}
+    layer {{ name: "r{k}" type: "ReLU" bottom: "c{k}" top: "c{k}" }}
+    """
+    for k in range(6)
+) + """
+layer { name: "ip" type: "InnerProduct" bottom: "c5" top: "ip" inner_product_param { num_output: 3 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""  # fmt: skip
+
+
+def test_memory_limit_makes_backward_compute_more(run, tmp_path):
+    (tmp_path / "net.prototxt").write_text(DEEP)
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" max_iter: 2 base_lr: 0.01 lr_policy: "fixed"'
+    )
+    summary = ("summary", "-solver", "solver.prototxt")
+    _, free, _ = run(*summary)
+    assert "made again" not in free
+    limit = _total(free) * 85 // 100
+    status, lean, _ = run(*summary, "-max_memory", limit)
+    assert status == 0
+    assert _total(lean) <= limit
+    assert "made again for backward" in lean
+    assert run("train", "-solver", "solver.prototxt", "-max_memory", limit)[0] == 0
+    status, _, err = run("train", "-solver", "solver.prototxt", "-max_memory", "10K")
+    assert status == 1
+    assert "the net does not fit into 10,240 bytes, it needs" in err
+    status, _, err = run(*summary, "-max_memory", "1.5G")
+    assert status == 1
+    assert "-max_memory must be a number of bytes, or one with K, M or G, got '1.5G'" in err
 
 
 @pytest.mark.parametrize(("kind", "sets"), [("SGD", 1), ("Adam", 2)])

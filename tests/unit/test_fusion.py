@@ -379,5 +379,5 @@ def test_views_and_inputs_survive_when_steps_are_taken_apart():
 
 def test_a_plan_without_fusion_can_be_asked_for():
     net = build(*BLOCK)
-    plan = make_plan(net.graph, fusion=False)
+    plan = make_plan(net.graph, skip_passes=["fusion"])
     assert not any("+" in node.name for node in plan.graph.nodes)

@@ -366,7 +366,8 @@ def test_running_does_not_change_the_planned_memory(precision):
 
 
 def test_bfloat16_halves_the_activations():
-    wide, narrow = (build(LENET, precision=precision).memory() for precision in ("float32", "bfloat16"))
+    many = LENET.replace("dim: 8", "dim: 96")  # fewer rows of an InnerProduct that learns stay float32
+    wide, narrow = (build(many, precision=precision).memory() for precision in ("float32", "bfloat16"))
     assert narrow.data < 0.75 * wide.data
     assert narrow.params == wide.params
 
