@@ -1,1 +1,1 @@
-"""Speed and memory against PyTorch on the same net, on the same machine, in the same run."""
+"""Speed and memory beside other engines on the same net, on the same machine, in the same run."""

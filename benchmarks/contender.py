@@ -15,6 +15,7 @@ import time
 from typing import IO, Any
 
 from .flops import count_flops
+from .peers import PEERS
 from .task import Task
 
 
@@ -22,8 +23,10 @@ def main() -> None:
     """Serve until the input ends."""
     replies = _take_stdout()
     task = Task.from_json(sys.argv[1])
-    name = "engine_ours" if task.engine == "ours" else "engine_torch"  # ours does not carry PyTorch's memory
+    # No other engine is imported: each carries the memory of its own libraries only.
+    name = "engine_ours" if task.engine == "ours" else PEERS[task.engine].module
     engine = importlib.import_module(f".{name}", __package__).make_engine(task)
+    engine.step()  # what is made at the first step, compiled code for one, belongs to building
     gc.collect()
     _reset_peak_memory()
     _reply(replies, {"flops": count_flops(engine.graph)} if task.engine == "ours" else {})

@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from .task import Task
 
 BLOCK_SECONDS = 0.5
 WARM_UP_BLOCKS = 3
-LEAST_PAIRS = 10
+WARM_UP_SECONDS = 3.0  # enough for steps that last longer than a block
 CLOCKS_AGREE = 0.05  # by how much the ratios of wall and processor time may differ on one thread
 
 
@@ -67,7 +68,8 @@ class Contender:
         steps = max(1, round(self.steps * BLOCK_SECONDS / seconds))
         self.steps = steps
         for _ in range(WARM_UP_BLOCKS - 1):
-            self.run_block()
+            if seconds < WARM_UP_SECONDS:
+                seconds += self.run_block()["seconds"]
         return steps
 
 
@@ -123,23 +125,34 @@ class Duel:
         return abs(statistics.median(ratios) / self.quartiles()[1] - 1) <= CLOCKS_AGREE
 
 
-def fight(task: Task, peer: Any, threads: int, pairs: int, *, gate: bool) -> Duel:
-    """Time a task against a peer, block by block in turn."""
+def least_pairs(pairs: int) -> int:
+    """How many pairs have to be kept of those that were asked for."""
+    return -(-2 * pairs // 3)
+
+
+def fight(task: Task, threads: int, pairs: int, seconds: float, *, gate: bool) -> Duel:
+    """Time ours against the engine of the task, block by block in turn.
+
+    After `seconds`, as few pairs as `least_pairs` are enough.
+    """
     contenders: list[Contender] = []
     try:
-        for engine in ("ours", peer):
+        for engine in ("ours", task.engine):
             contenders.append(Contender(task.run_by(engine), threads))
-        return _run_pairs(contenders, pairs, gate)
+        return _run_pairs(contenders, pairs, seconds, gate)
     finally:
         for contender in contenders:
             contender.close()
 
 
-def _run_pairs(contenders: list[Contender], pairs: int, gate: bool) -> Duel:
+def _run_pairs(contenders: list[Contender], pairs: int, seconds: float, gate: bool) -> Duel:
     ours, theirs = contenders
     duel = Duel(Side(ours.steps), Side(theirs.steps), ours.facts["flops"])
     pids = [os.getpid(), ours.pid, theirs.pid]
+    end = time.perf_counter() + seconds
     for _ in range(pairs):
+        if time.perf_counter() > end and duel.kept >= least_pairs(pairs):
+            break
         before = Load.read(pids)
         blocks = ours.run_block(), theirs.run_block()
         if gate and foreign_share(before, Load.read(pids)) > MOST_FOREIGN:

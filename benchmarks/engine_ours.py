@@ -17,7 +17,7 @@ class OurNet:
         self.net = Net.from_document(
             make_document(task),
             make_state(task),
-            NetOptions(seed=SEED, precision=task.precision, keep_diffs=False),
+            NetOptions(seed=SEED, precision=task.precision, keep_data=False, keep_diffs=False),
         )
         self.graph = self.net.graph
         for name, values in make_inputs(self.graph).items():

@@ -99,11 +99,16 @@ class TorchInference:
         if task.engine == "compile":
             self.module = torch.compile(self.module, options={"freezing": True})
 
+        self.result: tuple[torch.Tensor, ...] = ()
+
     @torch.inference_mode()
-    def step(self) -> tuple[torch.Tensor, ...]:
-        """One pass; returns the outputs."""
-        outputs: tuple[torch.Tensor, ...] = self.module(*self.inputs)
-        return outputs
+    def step(self) -> None:
+        """One pass."""
+        self.result = self.module(*self.inputs)
+
+    def outputs(self) -> list[npt.NDArray[Any]]:
+        """Outputs of the last pass."""
+        return [output.float().numpy() for output in self.result]
 
 
 def make_engine(task: Task) -> TorchTraining | TorchInference:

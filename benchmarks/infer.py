@@ -1,8 +1,8 @@
-"""Forward passes beside PyTorch's: ``python -m benchmarks.infer models/lenet/deploy.prototxt --batch 1``."""
+"""Forward passes beside other engines: ``python -m benchmarks.infer models/lenet/deploy.prototxt``."""
 
 import sys
 
-from .compare import run
+from .single import run
 from .task import parse_task
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Images a second and core that the data path makes: ``python -m benchmarks.loader``.
 
-Raw 28x28 records, and JPEG of 500x375 beside a bare `cv2.imdecode` of the same bytes. Rates are by
-processor time, all threads of the loader included, so they are "of one core" however many there are.
+Raw records of 28x28, and of 3x256x256 beside a bare copy of as many floats; JPEG of 500x375 beside a bare
+`cv2.imdecode` of the same bytes and PyTorch's DataLoader doing the same. Rates are by processor time, all
+threads of the loader included, so they are "of one core" however many there are. The last line is by the
+clock, with PyTorch's best number of worker processes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +29,16 @@ from pycaffe_like.data.transformer import Transformer
 BATCH = 32
 PREFETCH = 2
 JPEG_QUALITY = 90
+CROP = 224
+RAW_CROP = 227
+MEAN = (104, 117, 123)
+
+RAW = "DataLoader, raw 28x28"
+RAW_COLOR = "DataLoader, raw 3x256x256, crop 227, mirror, mean"
+COPY = "copy of 3x227x227 floats"
+JPEG = "DataLoader, JPEG 500x375, crop 224, mirror, mean"
+TORCH = "PyTorch DataLoader, the same"
+BARE = "cv2.imdecode alone"
 
 Image = npt.NDArray[np.uint8]
 
@@ -47,12 +60,13 @@ def _noise(
     return (values - values.mean()) / values.std()
 
 
-def raw_records(count: int) -> Iterator[bytes]:
-    """Serialized records like those of MNIST."""
+def raw_records(count: int, channels: int = 1, side: int = 28) -> Iterator[bytes]:
+    """Serialized records of pixels, by default like those of MNIST."""
     random = np.random.default_rng(1)
+    size = {"channels": channels, "height": side, "width": side}
     for label in range(count):
-        pixels = random.integers(256, size=28 * 28, dtype=np.uint8).tobytes()
-        yield schema.Datum(channels=1, height=28, width=28, data=pixels, label=label % 10).SerializeToString()
+        pixels = random.integers(256, size=channels * side * side, dtype=np.uint8).tobytes()
+        yield schema.Datum(**size, data=pixels, label=label % 10).SerializeToString()
 
 
 def jpegs(count: int) -> list[bytes]:
@@ -68,14 +82,14 @@ def jpeg_records(images: list[bytes]) -> Iterator[bytes]:
         yield schema.Datum(data=data, encoded=True, label=label).SerializeToString()
 
 
-def open_loader(folder: Path, records: Iterator[bytes], transform: str) -> DataLoader:
+def open_loader(folder: Path, records: Iterator[bytes], transform: str, threads: int = 1) -> DataLoader:
     """Write a database and open a loader of it."""
     with create_database(folder) as writer:
         for index, record in enumerate(records):
             writer.put(b"%08d" % index, record)
         writer.commit()
     transformer = Transformer(_parse_transform(transform), schema.TRAIN)
-    return DataLoader(open_database(folder), transformer, BATCH, prefetch=PREFETCH)
+    return DataLoader(open_database(folder), transformer, BATCH, prefetch=PREFETCH, threads=threads)
 
 
 def _parse_transform(text: str) -> object:
@@ -84,11 +98,58 @@ def _parse_transform(text: str) -> object:
     return text_format.Parse(text, schema.TransformationParameter())
 
 
-def rate_of_loader(loader: DataLoader, seconds: float) -> float:
-    """Images per second of processor time, once the queue is full and each batch taken is one made."""
+class TorchImages:
+    """The usual recipe for a data set of PyTorch: decode, crop and mirror at random, subtract the mean."""
+
+    def __init__(self, images: list[bytes], count: int) -> None:
+        self._images = images
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> object:
+        import torch
+
+        buffer = np.frombuffer(self._images[index % len(self._images)], np.uint8)
+        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+        assert image is not None
+        height, width = (int(torch.randint(side - CROP + 1, ())) for side in image.shape[:2])
+        image = image[height : height + CROP, width : width + CROP]
+        if torch.rand(()) < 0.5:
+            image = image[:, ::-1]
+        values = image.astype(np.float32) - np.array(MEAN, np.float32)
+        return torch.from_numpy(values.transpose(2, 0, 1)), index % 10
+
+
+def torch_batches(images: list[bytes], workers: int) -> Iterator[Any]:
+    """Batches of PyTorch's DataLoader, without end for any measurement here."""
+    import torch
+    from torch.utils.data import DataLoader as TorchLoader
+
+    torch.set_num_threads(1)  # the rates are of one core
+    return iter(TorchLoader(TorchImages(images, 10**6), batch_size=BATCH, num_workers=workers))  # type: ignore[arg-type]
+
+
+def rate_of_batches(
+    next_batch: Callable[[], object], seconds: float, clock: Callable[[], float] = time.process_time
+) -> float:
+    """Images a second, once the queue is full and each batch taken is one made."""
     for _ in range(PREFETCH + 2):
-        loader.next()
-    return _rate(lambda: loader.next() and BATCH, seconds, time.process_time)
+        next_batch()
+
+    def work() -> int:
+        next_batch()
+        return BATCH
+
+    return _rate(work, seconds, clock)
+
+
+def rate_of_copy(seconds: float) -> float:
+    """Images of 3x227x227 floats that are copied in a second, in batches."""
+    batch = np.ones((BATCH, 3, RAW_CROP, RAW_CROP), np.float32)
+    copy = np.empty_like(batch)
+    return rate_of_batches(lambda: np.copyto(copy, batch), seconds)
 
 
 def rate_of_imdecode(images: list[bytes], seconds: float) -> float:
@@ -116,30 +177,52 @@ def main() -> None:
     cv2.setNumThreads(1)
     images = jpegs(64)
     with tempfile.TemporaryDirectory() as folder:
-        raw = open_loader(Path(folder, "raw"), raw_records(4096), "scale: 0.00390625")
-        crop = "crop_size: 224 mirror: true mean_value: 104 mean_value: 117 mean_value: 123"
-        jpeg = open_loader(Path(folder, "jpeg"), jpeg_records(images), crop)
-        rates = [
-            (
-                rate_of_loader(raw, options.seconds),
-                rate_of_loader(jpeg, options.seconds),
-                rate_of_imdecode(images, options.seconds),
-            )
-            for _ in range(options.pairs)
-        ]
-        for loader in (raw, jpeg):
-            loader.close()
-    _print_table(rates, statistics.mean(map(len, images)))
+        rows, clock = measure(Path(folder), images, options.pairs, options.seconds)
+    _print_table(rows, clock)
 
 
-def _print_table(rates: list[tuple[float, float, float]], jpeg_bytes: float) -> None:
-    raw, jpeg, bare = (statistics.median(column) for column in zip(*rates))
-    ratio = statistics.median(jpeg / bare for _, jpeg, bare in rates)
+def measure(
+    folder: Path, images: list[bytes], pairs: int, seconds: float
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return rates of one core, `pairs` of each, and rates by the clock."""
+    mean = " ".join(f"mean_value: {value}" for value in MEAN)
+    raw_color = f"crop_size: {RAW_CROP} mirror: true {mean}"
+    crop = f"crop_size: {CROP} mirror: true {mean}"
+    with (
+        open_loader(folder / "raw", raw_records(4096), "scale: 0.00390625") as raw,
+        open_loader(folder / "raw_color", raw_records(64, 3, 256), raw_color) as color,
+        open_loader(folder / "jpeg", jpeg_records(images), crop) as jpeg,
+        open_loader(folder / "jpeg_2", jpeg_records(images), crop, threads=2) as jpeg_2,
+    ):
+        next_of_torch = torch_batches(images, 0).__next__
+        contenders: dict[str, Callable[[], float]] = {
+            RAW: lambda: rate_of_batches(raw.next, seconds),
+            RAW_COLOR: lambda: rate_of_batches(color.next, seconds),
+            COPY: lambda: rate_of_copy(seconds),
+            JPEG: lambda: rate_of_batches(jpeg.next, seconds),
+            TORCH: lambda: rate_of_batches(next_of_torch, seconds),
+            BARE: lambda: rate_of_imdecode(images, seconds),
+        }
+        rows: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(pairs):
+            for name, contender in contenders.items():
+                rows[name].append(contender())
+        clock = {"2 threads": rate_of_batches(jpeg_2.next, 4 * seconds, time.perf_counter)}
+    for workers in (0, 1, 2):
+        next_batch = torch_batches(images, workers).__next__
+        clock[f"num_workers={workers}"] = rate_of_batches(next_batch, 4 * seconds, time.perf_counter)
+    return rows, clock
+
+
+def _print_table(rows: dict[str, list[float]], clock: dict[str, float]) -> None:
     print("| what | images/s of one core |\n|---|---:|")
-    print(f"| DataLoader, raw 28x28 | {raw:,.0f} |")
-    print(f"| DataLoader, JPEG 500x375 ({jpeg_bytes / 1000:.0f} KB), crop 224, mirror, mean | {jpeg:,.0f} |")
-    print(f"| cv2.imdecode alone | {bare:,.0f} |")
-    print(f"\nDataLoader / imdecode: {ratio:.2f} (median of {len(rates)} pairs)")
+    for name, rates in rows.items():
+        print(f"| {name} | {statistics.median(rates):,.0f} |")
+    print()
+    for ours, other in ((RAW_COLOR, COPY), (JPEG, BARE), (JPEG, TORCH)):
+        ratio = statistics.median(a / b for a, b in zip(rows[ours], rows[other]))
+        print(f"{ours} / {other}: {ratio:.2f}")
+    print("JPEG by the clock: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in clock.items()))
 
 
 if __name__ == "__main__":

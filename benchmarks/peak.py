@@ -1,22 +1,25 @@
-"""The ceiling: multiply-add rate of this machine, measured now."""
+"""The ceiling: multiply-add rate and copy bandwidth of this machine, measured now."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
-import tempfile
-from pathlib import Path
+import sys
 
-_FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fopenmp"]
+from pycaffe_like.roofline import Machine
+
+_WORKING_SET = 1 << 28  # far beyond any cache
 
 
-def measure_peak(threads: int) -> dict[str, float]:
-    """Compile and run `fma_peak.c`; returns GFLOP/s by precision, of those the processor has."""
-    source = Path(__file__).with_name("fma_peak.c")
-    with tempfile.TemporaryDirectory() as folder:
-        program = str(Path(folder) / "fma_peak")
-        subprocess.run([os.environ.get("CC", "cc"), *_FLAGS, str(source), "-o", program], check=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        result = subprocess.run([program], env=environment, check=True, capture_output=True, text=True)
-    rates = dict(zip(("float32", "bfloat16"), map(float, result.stdout.split())))
-    return {precision: rate for precision, rate in rates.items() if rate}
+def measure_peak(threads: int) -> Machine:
+    """Measure in a process with this many OpenMP threads."""
+    command = [sys.executable, "-m", "benchmarks.peak"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return Machine(**json.loads(result.stdout))
+
+
+if __name__ == "__main__":
+    print(json.dumps(dataclasses.asdict(Machine.measure(_WORKING_SET))))

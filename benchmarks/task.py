@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from .peers import PEERS, peers_of
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -22,8 +24,8 @@ class Task:
         Images a step.
     precision : {"float32", "bfloat16"}
         Of activations and matrix operands; weights stay float32 in training.
-    engine : {"ours", "eager", "compile"}
-        Who runs it; the latter two are PyTorch.
+    engine : str
+        Who runs it: "ours" or one of `PEERS`.
     shape : tuple of int, optional
         (C, H, W) of an image; that of the deploy.prototxt beside the net, cropped, when not given.
     dropout : bool
@@ -34,7 +36,7 @@ class Task:
     mode: Literal["train", "infer"]
     batch: int
     precision: Literal["float32", "bfloat16"] = "float32"
-    engine: Literal["ours", "eager", "compile"] = "ours"
+    engine: str = "ours"
     shape: tuple[int, ...] | None = None
     dropout: bool = True
 
@@ -53,17 +55,17 @@ class Task:
         """Read what `to_json` wrote."""
         return cls(**json.loads(text))
 
-    def run_by(self, engine: Literal["ours", "eager", "compile"]) -> Task:
+    def run_by(self, engine: str) -> Task:
         """The same for another engine."""
         return dataclasses.replace(self, engine=engine)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all comparisons share."""
-    parser.add_argument("--threads", type=int, default=2, help="OpenMP threads of each contender")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of blocks to time")
     parser.add_argument(
-        "--peer", choices=["eager", "compile"], default="eager", help="how PyTorch runs the net"
+        "--seconds", type=float, default=45, help="when they are over, two thirds of the pairs are enough"
     )
     parser.add_argument(
         "--no-gate", dest="gate", action="store_false", help="keep pairs of a busy machine, too"
@@ -77,8 +79,12 @@ def parse_task(mode: Literal["train", "infer"], default_batch: int) -> tuple[Tas
     parser.add_argument("--batch", type=int, default=default_batch, help="images a step")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--shape", type=_parse_shape, help="image as C,H,W if no deploy.prototxt tells it")
+    parser.add_argument(
+        "--peer", nargs="+", choices=[*PEERS], help="who to compare with (default: all that can)"
+    )
     add_run_options(parser)
     options = parser.parse_args()
+    options.peer = options.peer or peers_of(mode, options.precision)
     return Task(options.net, mode, options.batch, options.precision, shape=options.shape), options
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from .compare import run
+from .single import run
 from .task import parse_task
 
 if __name__ == "__main__":
