@@ -126,7 +126,7 @@ def check_same_end(whole, run, monkeypatch):
 
 
 def kill_while_training(run, iteration, delay, *flags):
-    """Start a run, kill it so many seconds after it has printed an iteration, say whether that was in time."""
+    """Start a run, kill it so many seconds after it has printed an iteration; false if it had ended."""
     process = start(run, *flags)
     try:
         wait_for(run / "log", f"Iteration {iteration},")
@@ -169,7 +169,7 @@ def check_kills(folder, monkeypatch, kind, kills, seed):
 
 
 def remove_last_snapshot(run):
-    """On a busy machine a kill may come so late that the run is at its end; the next one has to have work left."""
+    """A kill may come when the run is at its end; the next one has to have work left."""
     for path in run.glob("s_iter_120.*"):
         path.unlink()
 
@@ -196,7 +196,7 @@ def test_seed_from_entropy_goes_on_after_resume(folder, monkeypatch):
 
 @pytest.mark.parametrize(("number", "effect"), [(signal.SIGINT, "stop"), (signal.SIGHUP, "snapshot")])
 def test_signal_stops_or_snapshots_and_the_run_stays_exact(folder, monkeypatch, number, effect):
-    # No snapshot but the one asked for and the last; iterations long enough for the signal to come before the end.
+    # No snapshot but the one asked for and the last; long iterations, so that the signal is in time.
     settings = TYPES["SGD"].replace("iter_size: 2", "iter_size: 20") + " random_seed: 7"
     whole = make_run(folder, f"whole_{effect}", settings, snapshot=1000)
     train(whole)
