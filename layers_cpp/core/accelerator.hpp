@@ -1,0 +1,62 @@
+// The GPU as the core sees it; layers_cuda implements it, if it is built. One of them serves the process.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace caffe {
+
+// Work that was recorded once and runs again as a whole.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void run() = 0;  // queued
+};
+
+// A moment in the queue.
+class Moment {
+ public:
+  virtual ~Moment() = default;
+  virtual void wait() = 0;                                 // until all that was queued before it is done
+  virtual double milliseconds_since(Moment& earlier) = 0;  // waits for both
+};
+
+// Work is queued in order and done later, unless a function says that it waits. Errors of queued work show up
+// at a wait. Throws DeviceError.
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+
+  virtual void* allocate(size_t bytes) = 0;  // 256-byte aligned
+  virtual void release(void* memory) noexcept = 0;
+  virtual void* allocate_host(size_t bytes) = 0;  // memory of the host that the device can read directly
+  virtual void release_host(void* memory) noexcept = 0;
+
+  virtual void clear(void* memory, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // both on the device
+  // `from` lies in memory from allocate_host, or the call waits. It may change only after a wait.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;  // `to` is filled after a wait
+  virtual void wait() = 0;
+
+  virtual void* stream() = 0;  // a cudaStream_t
+  virtual std::unique_ptr<Moment> mark() = 0;
+  // Runs `body`, which queues work and neither waits nor allocates; records the work instead of doing it.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
+};
+
+// The accelerator of this process; the first call sets it up. Throws DeviceError where there is none.
+Accelerator& accelerator();
+// Whether accelerator() has been called with success: nothing is on the device before.
+bool accelerator_in_use();
+
+// What the CUDA part registers when it is built, and the number of the device to use (before the first use).
+using AcceleratorFactory = std::function<std::unique_ptr<Accelerator>(int device)>;
+void register_accelerator(AcceleratorFactory factory);
+bool accelerator_built();
+void choose_accelerator(int device);
+
+}  // namespace caffe
