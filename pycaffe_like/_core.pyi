@@ -13,7 +13,7 @@ class Storage:
     """
     Memory, allocated at its first use.
     """
-    def __init__(self, bytes: int) -> None:
+    def __init__(self, bytes: int, device: str = 'cpu') -> None:
         ...
     @property
     def allocated(self) -> bool:
@@ -25,7 +25,7 @@ class Blob:
     """
     A named tensor's data and diff: logical shape over a physical layout.
     """
-    def __init__(self, shape: collections.abc.Sequence[int] = [], dtype: str = 'float32', layout: str = 'plain') -> None:
+    def __init__(self, shape: collections.abc.Sequence[int] = [], dtype: str = 'float32', layout: str = 'plain', device: str = 'cpu') -> None:
         ...
     def alias_data(self, array: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
         """
@@ -92,6 +92,11 @@ class Blob:
     def data_pooled(self) -> bool:
         """
         Whether the values are not kept after the run.
+        """
+    @property
+    def device(self) -> str:
+        """
+        Where both arrays lie.
         """
     @property
     def diff(self) -> numpy.typing.NDArray[typing.Any]:
@@ -184,6 +189,9 @@ class Layer:
         """
         Shapes of the tops for bottoms of these shapes.
         """
+    @property
+    def device(self) -> str:
+        ...
     @property
     def param_propagate_down(self) -> list[bool]:
         ...

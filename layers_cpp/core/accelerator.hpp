@@ -40,6 +40,8 @@ class Accelerator {
   // `from` lies in memory from allocate_host, or the call waits. It may change only after a wait.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;  // `to` is filled after a wait
+  // At most 256 bytes, which are copied at once: for numbers that recorded work reads.
+  virtual void store(void* to, const void* from, size_t bytes) = 0;
   virtual void wait() = 0;
 
   virtual void* stream() = 0;  // a cudaStream_t

@@ -40,8 +40,8 @@ bool all_finite(const T* values, int64_t count) {
 
 bool all_finite(Blob& blob, bool diff) {
   return dispatch(blob.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    return all_finite(diff ? blob.diff<T>() : blob.data<T>(), blob.count());
+    Storage& storage = diff ? blob.diff_storage() : blob.data_storage();
+    return all_finite(static_cast<const decltype(zero)*>(storage.host_data()), blob.count());
   });
 }
 

@@ -16,14 +16,19 @@ enum class Layout { plain, channels_last };
 
 class Blob {
  public:
-  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain)
-      : dtype_(dtype), layout_(layout) {}
+  explicit Blob(DType dtype = DType::float32, Layout layout = Layout::plain, Device device = Device::cpu)
+      : dtype_(dtype),
+        layout_(layout),
+        device_(device),
+        data_(std::make_shared<Storage>(device)),
+        diff_(std::make_shared<Storage>(device)) {}
 
   const Shape& shape() const { return shape_; }
   int64_t dim(size_t axis) const { return shape_[axis]; }
   int axes() const { return static_cast<int>(shape_.size()); }
   int64_t count() const { return count_; }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
 
   // How the elements lie in memory now, given the number of axes.
   Layout layout() const { return axes() == 4 || axes() == 5 ? layout_ : Layout::plain; }
@@ -33,6 +38,7 @@ class Blob {
   void reshape(const Shape& shape);
   uint64_t shape_version() const { return shape_version_; }  // changes with every change of shape
 
+  // On the blob's device.
   template <class T = float>
   T* data() {
     return static_cast<T*>(data_->data());
@@ -59,9 +65,9 @@ class Blob {
   int64_t count_ = 1;
   DType dtype_;
   Layout layout_;
+  Device device_;
   uint64_t shape_version_ = 1;
-  std::shared_ptr<Storage> data_ = std::make_shared<Storage>();
-  std::shared_ptr<Storage> diff_ = std::make_shared<Storage>();
+  std::shared_ptr<Storage> data_, diff_;
 };
 
 // Whether no value of the data, or of the diff, is NaN or infinite.

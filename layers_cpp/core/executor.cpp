@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/onednn.hpp"
@@ -20,6 +21,7 @@ double milliseconds_since(Clock::time_point start) {
 }
 
 void require_finite(Blob& blob, bool diff, const std::string& layer, const char* what, size_t index) {
+  (diff ? blob.diff_storage() : blob.data_storage()).device_wrote();
   if (!all_finite(blob, diff))
     throw DataError(message("layer '", layer, "': ", what, " ", index, " holds a value that is not finite"));
 }
@@ -62,23 +64,38 @@ Executor::Executor(std::vector<Step> steps, uint64_t seed)
       backward_ms(steps.size()),
       steps_(std::move(steps)),
       seen_(steps_.size()) {
-  for (Step& step : steps_) step.layer->runs_backward = step.need_backward;
+  for (Step& step : steps_) {
+    step.layer->runs_backward = step.need_backward;
+    on_device_ |= step.layer->device() == Device::cuda;
+  }
+  complaint_.reserve(sizeof(Complaint));
+  device_iteration_.reserve(sizeof(uint64_t));
 }
 
-Context Executor::context() { return {scratch_.get(), seed, iteration}; }
-
-size_t Executor::scratch_bytes() const {
-  size_t most = 0;
-  for (const Step& step : steps_) most = std::max(most, step.layer->scratch_bytes());
-  return most;
+Storage& Executor::scratch_of(const Step& step) {
+  return step.layer->device() == Device::cuda ? device_scratch_ : scratch_;
 }
+
+Context Executor::context(size_t index) {
+  Context context{.scratch = &scratch_of(steps_[index]), .seed = seed, .iteration = iteration};
+  if (steps_[index].layer->device() == Device::cpu) return context;
+  context.stream = accelerator().stream();
+  context.device_iteration = static_cast<const uint64_t*>(device_iteration_.data());
+  context.complaint = static_cast<Complaint*>(complaint_.data());
+  context.step = static_cast<int32_t>(index);
+  return context;
+}
+
+size_t Executor::scratch_bytes() const { return scratch_.bytes() + device_scratch_.bytes(); }
 
 void Executor::set_loss_weights(Step& step) {
   for (size_t i = 0; i < step.tops.size(); ++i)
     if (step.loss_weights[i] != 0.0f)
       dispatch(step.tops[i]->dtype(), [&](auto zero) {
         using T = decltype(zero);
-        std::fill_n(step.tops[i]->diff<T>(), step.tops[i]->count(), T(step.loss_weights[i]));
+        Storage& diff = step.tops[i]->diff_storage();
+        std::fill_n(static_cast<T*>(diff.host_data()), step.tops[i]->count(), T(step.loss_weights[i]));
+        diff.host_wrote();
       });
 }
 
@@ -97,7 +114,7 @@ void Executor::reshape_if_needed(size_t index) {
   if (!step.bottoms.empty())
     for (size_t i = 0; i < step.tops.size(); ++i) step.tops[i]->reshape(top_shapes[i]);
   step.layer->reshape(step.bottoms, step.tops);
-  scratch_->reserve(step.layer->scratch_bytes());
+  scratch_of(step).reserve(step.layer->scratch_bytes());
   set_loss_weights(step);
   for (const BlobPtr& bottom : step.bottoms) versions.push_back(bottom->shape_version());
   versions.push_back(0);  // never empty again, also without bottoms
@@ -107,6 +124,35 @@ void Executor::reshape() {
   for (size_t i = 0; i < steps_.size(); ++i) named(steps_[i], [&] { reshape_if_needed(i); });
 }
 
+template <class Body>
+void Executor::for_each_storage(Body&& body) {
+  const auto both = [&](const Blobs& blobs) {
+    for (const BlobPtr& blob : blobs) {
+      body(blob->data_storage());
+      body(blob->diff_storage());
+    }
+  };
+  for (Step& step : steps_) {
+    both(step.tops);
+    both(step.layer->params);
+  }
+}
+
+void Executor::send_iteration() {
+  accelerator().store(device_iteration_.data(), &iteration, sizeof iteration);
+}
+
+void Executor::before_run() {
+  require_threads();
+  if (!on_device_) return;
+  for_each_storage([](Storage& storage) { storage.publish(); });
+  send_iteration();
+}
+
+void Executor::after_run() {
+  if (on_device_) for_each_storage([](Storage& storage) { storage.device_wrote(); });
+}
+
 double Executor::loss_of(Step& step) const {
   double loss = 0;
   for (size_t i = 0; i < step.tops.size(); ++i) {
@@ -114,7 +160,8 @@ double Executor::loss_of(Step& step) const {
     Blob& top = *step.tops[i];
     dispatch(top.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      const T *data = top.data<T>(), *weight = top.diff<T>();
+      const auto *data = static_cast<const T*>(top.data_storage().host_data()),
+                 *weight = static_cast<const T*>(top.diff_storage().host_data());
       for (int64_t k = 0; k < top.count(); ++k)
         loss += static_cast<double>(data[k]) * static_cast<double>(weight[k]);
     });
@@ -122,56 +169,102 @@ double Executor::loss_of(Step& step) const {
   return loss;
 }
 
-double Executor::forward(size_t begin, size_t end) {
-  require_threads();
+double Executor::loss(size_t begin, size_t end) {
   double loss = 0;
+  for (size_t i = begin; i < end; ++i) loss += loss_of(steps_[i]);
+  if (!on_device_) return loss;
+  complaint_.device_wrote();
+  Complaint& complaint = *static_cast<Complaint*>(complaint_.host_data());
+  if (complaint.kind == Complaint::none) return loss;
+  const Complaint found = std::exchange(complaint, Complaint{});
+  complaint_.host_wrote();
+  refuse(found);
+}
+
+void Executor::refuse(const Complaint& complaint) const {
+  throw DataError(message("layer '", steps_[complaint.step].name, "': label ", complaint.value,
+                          " at position ", complaint.place, " is not in the range 0 to ", complaint.limit - 1,
+                          " of the ", complaint.limit, " classes"));
+}
+
+void Executor::run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
+                         const std::function<void(const Context&)>& body) {
+  if (!timing) return body(context(index));
+  if (step.layer->device() == Device::cuda) {
+    auto begin = accelerator().mark();
+    body(context(index));
+    spans_.push_back({index, std::move(begin), accelerator().mark()});
+    return;
+  }
+  const auto start = Clock::now();
+  body(context(index));
+  milliseconds[index] = milliseconds_since(start);
+}
+
+void Executor::collect_times(std::vector<double>& milliseconds) {
+  for (Span& span : spans_) milliseconds[span.index] = span.end->milliseconds_since(*span.begin);
+  spans_.clear();
+}
+
+void Executor::queue_forward(size_t begin, size_t end) {
   for (size_t i = begin; i < end; ++i) {
     Step& step = steps_[i];
     named(step, [&] {
       reshape_if_needed(i);
-      const auto start = timing ? Clock::now() : Clock::time_point();
-      step.layer->forward(context(), step.bottoms, step.tops);
-      loss += loss_of(step);
-      if (timing) forward_ms[i] = milliseconds_since(start);
+      run_timed(step, forward_ms, i,
+                [&](const Context& context) { step.layer->forward(context, step.bottoms, step.tops); });
     });
     if (check_finite)
       for (size_t k = 0; k < step.tops.size(); ++k) require_finite(*step.tops[k], false, step.name, "top", k);
   }
-  return loss;
+}
+
+double Executor::forward(size_t begin, size_t end) {
+  before_run();
+  queue_forward(begin, end);
+  after_run();
+  if (on_device_ && timing) collect_times(forward_ms);
+  return loss(begin, end);
 }
 
 void Executor::prepare_backward(Step& step) {
   step.layer->runs_backward = true;
   step.layer->reshape(step.bottoms, step.tops);
-  scratch_->reserve(step.layer->scratch_bytes());
+  scratch_of(step).reserve(step.layer->scratch_bytes());
 }
 
 void Executor::recompute(const Step& step) {
   for (const size_t index : step.recompute) {
     Step& again = steps_[index];
-    named(again, [&] { again.layer->recompute(context(), again.bottoms, again.tops); });
+    named(again, [&] { again.layer->recompute(context(index), again.bottoms, again.tops); });
   }
 }
 
-void Executor::backward(size_t begin, size_t end, bool all) {
-  require_threads();
+void Executor::queue_backward(size_t begin, size_t end, bool all) {
   for (size_t i = end; i-- > begin;) {
     Step& step = steps_[i];
     if (timing) backward_ms[i] = 0;
     if (!step.need_backward && !(all && step.layer->has_backward())) continue;
-    const auto start = timing ? Clock::now() : Clock::time_point();
-    recompute(step);
     named(step, [&] {
       if (!step.layer->has_backward()) throw ConfigError("it was planned to run forward only");
       if (!step.layer->runs_backward) prepare_backward(step);
-      step.layer->backward(context(), step.tops, step.propagate_down, step.bottoms);
-      if (timing) backward_ms[i] = milliseconds_since(start);
+      run_timed(step, backward_ms, i, [&](const Context& context) {
+        recompute(step);
+        step.layer->backward(context, step.tops, step.propagate_down, step.bottoms);
+      });
     });
     if (check_finite)
       for (size_t k = 0; k < step.bottoms.size(); ++k)
         if (step.propagate_down[k])
           require_finite(*step.bottoms[k], true, step.name, "gradient of bottom", k);
   }
+}
+
+void Executor::backward(size_t begin, size_t end, bool all) {
+  before_run();
+  queue_backward(begin, end, all);
+  after_run();
+  if (on_device_ && timing) collect_times(backward_ms);
 }
 
 }  // namespace caffe

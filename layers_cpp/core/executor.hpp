@@ -1,10 +1,12 @@
 // Runs a planned list of layers forward and backward, without the GIL and without Python between layers.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/accelerator.hpp"
 #include "core/layer.hpp"
 
 namespace caffe {
@@ -26,6 +28,7 @@ class Executor {
 
   // Brings all shapes up to date with the net's inputs, without computing.
   void reshape();
+  bool on_device() const { return on_device_; }  // whether any step runs on the GPU
 
   // Steps [begin, end) in order, each reshaped first if a bottom's shape has changed. Returns their loss.
   double forward(size_t begin, size_t end);
@@ -36,6 +39,14 @@ class Executor {
   // Before the backward of a step, run these steps forward again, in this order: what they made was
   // overwritten.
   void recompute_before(size_t step, std::vector<size_t> again) { steps_[step].recompute = std::move(again); }
+
+  // forward and backward in three parts, for those who let the GPU run on: before the work, the work itself,
+  // which is only queued for steps on the GPU, and after it.
+  void before_run();
+  void queue_forward(size_t begin, size_t end);
+  void queue_backward(size_t begin, size_t end, bool all = false);
+  void after_run();                       // does not wait
+  double loss(size_t begin, size_t end);  // waits; throws what kernels complained about
 
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
@@ -50,7 +61,13 @@ class Executor {
   bool timing = false;
   std::vector<double> forward_ms, backward_ms;
 
-  size_t scratch_bytes() const;  // of the largest step, after reshape()
+  size_t scratch_bytes() const;  // of the largest step on each device, after reshape()
+
+  // Numbers on the device that recorded work reads: sets them for the next run. Queued.
+  void send_iteration();
+  // What the kernels wrote there if something was wrong.
+  Storage& complaints() { return complaint_; }
+  [[noreturn]] void refuse(const Complaint& complaint) const;
 
  private:
   struct Seen {
@@ -58,15 +75,31 @@ class Executor {
   };
 
   void reshape_if_needed(size_t index);
+  void run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
+                 const std::function<void(const Context&)>& body);
+  void collect_times(std::vector<double>& milliseconds);
+  template <class Body>
+  void for_each_storage(Body&& body);
   void recompute(const Step& step);
   void prepare_backward(Step& step);  // of a layer that was set up to run forward only
   void set_loss_weights(Step& step);
   double loss_of(Step& step) const;
-  Context context();
+  Context context(size_t index);
+  Storage& scratch_of(const Step& step);
+
+  // When a step on the GPU began and ended.
+  struct Span {
+    size_t index;
+    std::unique_ptr<Moment> begin, end;
+  };
 
   std::vector<Step> steps_;
   std::vector<Seen> seen_;
-  std::shared_ptr<Storage> scratch_ = std::make_shared<Storage>();
+  bool on_device_ = false;
+  Storage scratch_, device_scratch_{Device::cuda};
+  Storage complaint_{Device::cuda};
+  Storage device_iteration_{Device::cuda};
+  std::vector<Span> spans_;
 };
 
 }  // namespace caffe

@@ -14,11 +14,26 @@
 
 namespace caffe {
 
+// What a kernel on the GPU found wrong; the executor words it when the work is done.
+struct Complaint {
+  enum Kind : int32_t { none, bad_label };
+  int32_t kind = none;
+  int32_t step = 0;   // number of the step in the executor
+  int64_t place = 0;  // in the blob
+  int64_t limit = 0;  // what a label must stay below
+  float value = 0;
+};
+
 // What a run hands to the layers it calls.
 struct Context {
-  Storage* scratch;    // shared by all layers; contents last for one call
+  Storage* scratch;    // on the layer's device, shared by all layers; contents last for one call
   uint64_t seed;       // of the net's random numbers
   uint64_t iteration;  // number of the forward pass, for counter-based random numbers
+  // For layers on the GPU:
+  void* stream = nullptr;                      // the cudaStream_t to queue kernels on
+  const uint64_t* device_iteration = nullptr;  // `iteration` as recorded kernels must read it
+  Complaint* complaint = nullptr;              // on the device; the first one stays
+  int32_t step = 0;
 };
 
 class Layer {
@@ -51,6 +66,12 @@ class Layer {
   // after reshape(). `training` says whether backward will be called.
   virtual size_t private_bytes(bool /*training*/) const { return 0; }
   virtual size_t scratch_bytes() const { return 0; }
+
+  // Where its blobs lie. On the GPU forward and backward queue work on the context's stream and return.
+  virtual Device device() const { return Device::cpu; }
+  // Whether queued work of one forward and backward may be recorded and repeated: it depends on nothing but
+  // memory on the GPU.
+  virtual bool recordable() const { return device() == Device::cuda; }
 
   Blobs params;                            // learned blobs, float32 and plain, given by the net
   std::vector<bool> param_propagate_down;  // one for each of them

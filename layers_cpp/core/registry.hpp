@@ -10,8 +10,6 @@
 
 namespace caffe {
 
-enum class Device { cpu, cuda };
-
 using LayerFactory = std::function<std::shared_ptr<Layer>(const Args&)>;
 
 struct Registration {

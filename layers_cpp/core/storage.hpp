@@ -1,11 +1,16 @@
 // A piece of memory that blobs share: allocated (and zeroed) at its first use, so that planning a net costs
 // nothing. It may be a place in a larger storage, an arena, where others take turns with it.
+//
+// One on the GPU has a copy in the host's memory as soon as somebody there wants to look at it. The two are
+// brought together when the host asks (host_data) and before and after every run (publish, device_wrote).
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+
+#include "core/device.hpp"
 
 namespace caffe {
 
@@ -19,11 +24,24 @@ class Storage {
  public:
   static constexpr size_t kAlignment = 64;
 
+  explicit Storage(Device device = Device::cpu) : device_(device) {}
+  Device device() const { return device_; }
+
   // Asks for at least `bytes`. Never shrinks; growing drops the contents. Allocates nothing yet.
   void reserve(size_t bytes);
 
-  // The memory, 64-byte aligned, zero when new.
+  // The memory on the storage's own device, 64-byte aligned, zero when new.
   void* data();
+
+  // The contents where the host can read them. Whoever writes there says so with host_wrote(), or adds a
+  // view.
+  void* host_data() { return host_memory().get(); }
+  std::shared_ptr<void> host_memory();  // the same, shared: keeps a view valid when the storage grows
+  void host_wrote();
+  // Takes over what the host may have written, before a run on the device.
+  void publish();
+  // The host's copy is out of date from now on. If a view looks at it, it is renewed at once.
+  void device_wrote();
 
   // Uses `bytes()` of `arena` from `offset` on, which other storages may overwrite when the plan says so; the
   // contents are unspecified at first. Lasts until the next alias() or a reserve() that must grow.
@@ -43,7 +61,6 @@ class Storage {
 
   size_t bytes() const { return bytes_; }
   bool allocated() const { return memory_ != nullptr; }
-  std::shared_ptr<void> memory();  // the same, shared: keeps a view valid when the storage grows
 
   // Whoever derives something from the contents (packed weights) asks whether they may have changed since. A
   // view handed out to Python may write at any time, so they count as changed as long as one lives.
@@ -51,15 +68,24 @@ class Storage {
   uint64_t version() const { return version_; }
   bool exposed() const { return views_ > 0; }
   void add_view() { ++views_; }
-  void remove_view() {
-    ++version_;
-    --views_;
-  }
+  void remove_view();
 
  private:
-  void* allocate();
+  // The host's copy of memory on a device.
+  struct Mirror {
+    std::shared_ptr<void> memory;
+    bool stale = true;       // the device has newer contents
+    bool written = false;    // the host may have
+    bool uploading = false;  // queued work may still read it
+  };
 
+  void* allocate();
+  void write_zeros();
+  void upload();
+
+  const Device device_;
   std::shared_ptr<void> memory_;
+  std::unique_ptr<Mirror> mirror_;
   std::shared_ptr<Storage> arena_;  // null for a storage with memory of its own
   size_t offset_ = 0;               // in the arena
   size_t bytes_ = 0;

@@ -4,9 +4,9 @@
 #include <iterator>
 #include <sstream>
 
-#include "core/parallel.hpp"
 #include "core/registry.hpp"
 #include "layers/shape_list.hpp"
+#include "math/channels_last.hpp"
 #include "math/filler.hpp"
 
 namespace caffe {
@@ -26,18 +26,6 @@ std::vector<Filler> filler_list(const Args& args) {
   for (size_t i = 0; i < types.size(); ++i)
     fillers.push_back({types[i], value[i], min[i], max[i], mean[i], std[i], sparse[i], norms[i]});
   return fillers;
-}
-
-void copy_to_channels_last(const float* from, Blob& blob) {
-  if (blob.count() == 0) return;
-  float* to = blob.data();
-  const int64_t channels = blob.dim(1), spatial = count(blob.shape(), 2);
-  parallel_for(blob.dim(0) * spatial, kElementwiseGrain / channels, [=](int64_t begin, int64_t end, int) {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const float* plane = from + pixel / spatial * channels * spatial + pixel % spatial;
-      for (int64_t c = 0; c < channels; ++c) to[pixel * channels + c] = plane[c * spatial];
-    }
-  });
 }
 
 class DummyDataLayer : public Layer {
@@ -71,7 +59,7 @@ class DummyDataLayer : public Layer {
     if (!direct) staging_.reshape(top.shape());
     fill(fillers_[i], direct ? top : staging_, seed, top_stream, iteration);
     if (!direct) {
-      copy_to_channels_last(staging_.data(), top);
+      copy_to_channels_last(staging_.data(), top.data(), top.shape());
       staging_bytes_ = std::max(staging_bytes_, staging_.bytes());
     }
     filled_[i] = top.shape_version();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "core/error.hpp"
 #include "core/parallel.hpp"
@@ -84,58 +85,88 @@ void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w,
   });
 }
 
+using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data,
+                        float* diff, float* first, float* second);
+
+Kernel kernel_of(const std::string& rule) {
+  static const std::map<std::string, Kernel> kernels = {{"SGD", sgd},           {"Nesterov", nesterov},
+                                                        {"AdaGrad", adagrad},   {"RMSProp", rmsprop},
+                                                        {"AdaDelta", adadelta}, {"Adam", adam}};
+  return kernels.at(rule);
+}
+
+class CpuUpdater : public Updater {
+ public:
+  CpuUpdater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
+             std::vector<float> decay_mults)
+      : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults)),
+        kernel_(kernel_of(rule)) {}
+
+  void update(const UpdateSettings& settings) override {
+    for (size_t i = 0; i < params_.size(); ++i) {
+      float *data = params_[i]->data(), *diff = params_[i]->diff();
+      float *first = history_[i]->data(), *second = second_history(i).data();
+      const float rate = settings.rate * lr_mults_[i], decay = settings.weight_decay * decay_mults_[i];
+      parallel_for(params_[i]->count(), kChunk, [&](int64_t begin, int64_t end, int) {
+        kernel_(settings, rate, decay, end - begin, data + begin, diff + begin, first + begin,
+                second + begin);
+      });
+      params_[i]->data_storage().touch();
+    }
+  }
+
+  double squared_gradient_norm() override {
+    double sum = 0;
+    for (const BlobPtr& param : params_) {
+      const float* diff = param->diff();
+      for (int64_t begin = 0; begin < param->count(); begin += 4096) {
+        float part = 0;  // a short float sum vectorises; the long one is in double
+        const int64_t end = std::min(param->count(), begin + 4096);
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = begin; i < end; ++i) part += diff[i] * diff[i];
+        sum += part;
+      }
+    }
+    return sum;
+  }
+
+ private:
+  const Kernel kernel_;
+};
+
+UpdaterFactory& cuda_factory() {
+  static UpdaterFactory factory = nullptr;
+  return factory;
+}
+
 }  // namespace
 
 Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
                  std::vector<float> decay_mults)
     : params_(std::move(params)), lr_mults_(std::move(lr_mults)), decay_mults_(std::move(decay_mults)) {
-  static const std::pair<const char*, Kernel> kernels[] = {{"SGD", sgd},           {"Nesterov", nesterov},
-                                                           {"AdaGrad", adagrad},   {"RMSProp", rmsprop},
-                                                           {"AdaDelta", adadelta}, {"Adam", adam}};
-  const auto* found =
-      std::find_if(std::begin(kernels), std::end(kernels), [&](auto& k) { return rule == k.first; });
-  if (found == std::end(kernels))
-    throw ConfigError("unknown solver type '" + rule +
-                      "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
-  kernel_ = found->second;
   const int sets = rule == "AdaDelta" || rule == "Adam" ? 2 : 1;
   for (int set = 0; set < sets; ++set)
     for (const BlobPtr& param : params_) {
-      history_.push_back(std::make_shared<Blob>());
+      history_.push_back(std::make_shared<Blob>(DType::float32, param->layout(), param->device()));
       history_.back()->reshape(param->shape());
     }
 }
 
-void Updater::update(const UpdateSettings& settings) {
-  const size_t second_set = history_.size() - params_.size();
-  for (size_t i = 0; i < params_.size(); ++i) {
-    float *data = params_[i]->data(), *diff = params_[i]->diff();
-    float *first = history_[i]->data(), *second = history_[second_set + i]->data();
-    const float rate = settings.rate * lr_mults_[i], decay = settings.weight_decay * decay_mults_[i];
-    parallel_for(params_[i]->count(), kChunk, [&](int64_t begin, int64_t end, int) {
-      kernel_(settings, rate, decay, end - begin, data + begin, diff + begin, first + begin, second + begin);
-    });
-    params_[i]->data_storage().touch();
-  }
-}
-
-double Updater::squared_gradient_norm() const {
-  double sum = 0;
-  for (const BlobPtr& param : params_) {
-    const float* diff = param->diff();
-    for (int64_t begin = 0; begin < param->count(); begin += 4096) {
-      float part = 0;  // a short float sum vectorises; the long one is in double
-      const int64_t end = std::min(param->count(), begin + 4096);
-#pragma omp simd reduction(+ : part)
-      for (int64_t i = begin; i < end; ++i) part += diff[i] * diff[i];
-      sum += part;
-    }
-  }
-  return sum;
-}
-
 void Updater::clear_gradients() {
   for (const BlobPtr& param : params_) param->diff_storage().clear();
+}
+
+void register_cuda_updater(UpdaterFactory factory) { cuda_factory() = factory; }
+
+std::unique_ptr<Updater> make_updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
+                                      std::vector<float> decay_mults) {
+  static const char* const kRules[] = {"AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD"};
+  if (std::find(std::begin(kRules), std::end(kRules), rule) == std::end(kRules))
+    throw ConfigError("unknown solver type '" + rule +
+                      "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
+  if (!params.empty() && params[0]->device() == Device::cuda)
+    return cuda_factory()(rule, std::move(params), std::move(lr_mults), std::move(decay_mults));
+  return std::make_unique<CpuUpdater>(rule, std::move(params), std::move(lr_mults), std::move(decay_mults));
 }
 
 }  // namespace caffe

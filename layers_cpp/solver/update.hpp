@@ -25,25 +25,38 @@ struct UpdateSettings {
 
 class Updater {
  public:
-  // `rule`: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam. lr_mults and decay_mults: one for each param.
-  Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults);
+  virtual ~Updater() = default;
 
   // data -= change; the diffs hold the change afterwards.
-  void update(const UpdateSettings& settings);
+  virtual void update(const UpdateSettings& settings) = 0;
 
   // Sum of squares of all gradients.
-  double squared_gradient_norm() const;
+  virtual double squared_gradient_norm() = 0;
   void clear_gradients();
 
   // One blob for each param; AdaDelta and Adam have a second set after the first.
   const Blobs& history() const { return history_; }
 
- private:
-  using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data,
-                          float* diff, float* first, float* second);
-  Kernel kernel_;
-  Blobs params_, history_;
-  std::vector<float> lr_mults_, decay_mults_;
+ protected:
+  // `rule`: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam. lr_mults and decay_mults: one for each param.
+  Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults);
+
+  // The second history of a param; its first one for rules that have one only.
+  Blob& second_history(size_t param) const { return *history_[history_.size() - params_.size() + param]; }
+
+  const Blobs params_;
+  const std::vector<float> lr_mults_, decay_mults_;
+  Blobs history_;
 };
+
+// Of params that lie on one device.
+std::unique_ptr<Updater> make_updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
+                                      std::vector<float> decay_mults);
+
+// What the CUDA part registers when it is built.
+using UpdaterFactory = std::unique_ptr<Updater> (*)(const std::string& rule, Blobs params,
+                                                    std::vector<float> lr_mults,
+                                                    std::vector<float> decay_mults);
+void register_cuda_updater(UpdaterFactory factory);
 
 }  // namespace caffe

@@ -9,6 +9,8 @@
 
 namespace caffe {
 
+Device to_device(const std::string& name);  // throws ConfigError unless it is cpu or cuda
+
 void bind_blob(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_executor(pybind11::module_& m);

@@ -3,6 +3,7 @@
 
 #include "bindings.hpp"
 #include "core/error.hpp"
+#include "math/channels_last.hpp"
 #include "math/filler.hpp"
 
 namespace py = pybind11;
@@ -20,7 +21,7 @@ struct View {
 py::array view_float32(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   std::vector<py::ssize_t> strides;
   for (const int64_t stride : blob.strides()) strides.push_back(stride * static_cast<int64_t>(sizeof(float)));
-  auto* view = new View{storage, storage->memory()};
+  auto* view = new View{storage, storage->host_memory()};
   storage->add_view();
   py::capsule owner(view, [](void* pointer) { delete static_cast<View*>(pointer); });
   return py::array_t<float>(blob.shape(), strides, static_cast<float*>(view->memory.get()), owner);
@@ -29,7 +30,7 @@ py::array view_float32(const Blob& blob, const std::shared_ptr<Storage>& storage
 // NumPy has no bfloat16: a float32 copy, read-only so that nobody writes to it in vain.
 py::array copy_bfloat16(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   py::array_t<float> plain(blob.count());
-  const auto* from = static_cast<const bfloat16*>(storage->data());
+  const auto* from = static_cast<const bfloat16*>(storage->host_data());
   float* to = plain.mutable_data();
   for (int64_t i = 0; i < blob.count(); ++i) to[i] = from[i];
   std::vector<py::ssize_t> strides;
@@ -66,14 +67,16 @@ void assign_diff(Blob& blob, Blob& values) {
   require_kept_diff(blob);
   if (values.dtype() != DType::float32 || values.shape() != blob.shape() || values.layout() != blob.layout())
     throw ShapeError("the values must be float32, of the blob's shape and layout");
+  const auto* from = static_cast<const float*>(values.data_storage().host_data());
   dispatch(blob.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    std::copy_n(values.data(), blob.count(), blob.diff<T>());
+    std::copy_n(from, blob.count(), static_cast<decltype(zero)*>(blob.diff_storage().host_data()));
   });
+  blob.diff_storage().host_wrote();
 }
 
 // The array's memory becomes the blob's data, without a copy; shape and strides must be those of the blob.
 void alias_data(Blob& blob, const py::array_t<float>& array) {
+  if (blob.device() != Device::cpu) throw DeviceError("a blob on the GPU cannot use an array of the host");
   std::vector<int64_t> shape(array.shape(), array.shape() + array.ndim());
   blob.reshape(shape);
   const auto wanted = blob.strides();
@@ -95,6 +98,20 @@ int64_t legacy_dim(const Blob& blob, size_t axis) {
   return static_cast<int>(axis) < blob.axes() ? blob.dim(axis) : 1;
 }
 
+// Fillers write plain blobs of the host. What a value is must not depend on layout or device.
+void fill_anywhere(const Filler& filler, Blob& blob, uint64_t seed, uint64_t stream) {
+  if (blob.device() == Device::cpu) return fill(filler, blob, seed, stream, 0);
+  Blob plain;
+  plain.reshape(blob.shape());
+  fill(filler, plain, seed, stream, 0);
+  auto* to = static_cast<float*>(blob.data_storage().host_data());
+  if (blob.layout() == Layout::channels_last)
+    copy_to_channels_last(plain.data(), to, blob.shape());
+  else
+    std::copy_n(plain.data(), plain.count(), to);
+  blob.data_storage().host_wrote();
+}
+
 void reshape(Blob& blob, const py::args& dims) {
   Shape shape;
   for (const auto& dim : dims) shape.push_back(dim.cast<int64_t>());
@@ -105,12 +122,12 @@ void reshape(Blob& blob, const py::args& dims) {
 
 void bind_blob(py::module_& m) {
   py::class_<Storage, std::shared_ptr<Storage>>(m, "Storage", "Memory, allocated at its first use.")
-      .def(py::init([](size_t bytes) {
-             auto storage = std::make_shared<Storage>();
+      .def(py::init([](size_t bytes, const std::string& device) {
+             auto storage = std::make_shared<Storage>(to_device(device));
              storage->reserve(bytes);
              return storage;
            }),
-           py::arg("bytes"))
+           py::arg("bytes"), py::arg("device") = "cpu")
       .def_property_readonly("bytes", &Storage::bytes)
       .def_property_readonly("allocated", &Storage::allocated);
   m.def(
@@ -123,14 +140,16 @@ void bind_blob(py::module_& m) {
 
   py::class_<Blob, BlobPtr>(m, "Blob",
                             "A named tensor's data and diff: logical shape over a physical layout.")
-      .def(py::init([](const Shape& shape, const std::string& dtype, const std::string& layout) {
-             auto blob =
-                 std::make_shared<Blob>(dtype == "bfloat16" ? DType::bfloat16 : DType::float32,
-                                        layout == "channels_last" ? Layout::channels_last : Layout::plain);
+      .def(py::init([](const Shape& shape, const std::string& dtype, const std::string& layout,
+                       const std::string& device) {
+             auto blob = std::make_shared<Blob>(
+                 dtype == "bfloat16" ? DType::bfloat16 : DType::float32,
+                 layout == "channels_last" ? Layout::channels_last : Layout::plain, to_device(device));
              blob->reshape(shape);
              return blob;
            }),
-           py::arg("shape") = Shape{}, py::arg("dtype") = "float32", py::arg("layout") = "plain")
+           py::arg("shape") = Shape{}, py::arg("dtype") = "float32", py::arg("layout") = "plain",
+           py::arg("device") = "cpu")
       .def_property_readonly("shape", &Blob::shape, "Dims in Caffe's axis order, a list.")
       .def_property_readonly("data", &data_view,
                              "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
@@ -150,6 +169,9 @@ void bind_blob(py::module_& m) {
           "dtype", [](const Blob& b) { return b.dtype() == DType::float32 ? "float32" : "bfloat16"; })
       .def_property_readonly(
           "layout", [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
+      .def_property_readonly(
+          "device", [](const Blob& b) { return b.device() == Device::cpu ? "cpu" : "cuda"; },
+          "Where both arrays lie.")
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
       .def_property_readonly(
           "data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
@@ -195,7 +217,7 @@ void bind_blob(py::module_& m) {
       [](Blob& blob, const std::string& type, float value, float min, float max, float mean, float std,
          int64_t sparse, const std::string& variance_norm, uint64_t seed, uint64_t stream) {
         const py::gil_scoped_release release;
-        fill({type, value, min, max, mean, std, sparse, variance_norm}, blob, seed, stream, 0);
+        fill_anywhere({type, value, min, max, mean, std, sparse, variance_norm}, blob, seed, stream);
       },
       py::arg("blob"), py::kw_only(), py::arg("type"), py::arg("value"), py::arg("min"), py::arg("max"),
       py::arg("mean"), py::arg("std"), py::arg("sparse"), py::arg("variance_norm"), py::arg("seed"),

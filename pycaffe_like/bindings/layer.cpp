@@ -31,12 +31,6 @@ Args to_args(const py::dict& keywords) {
   return args;
 }
 
-Device to_device(const std::string& name) {
-  if (name == "cpu") return Device::cpu;
-  if (name == "cuda") return Device::cuda;
-  throw ConfigError("unknown device '" + name + "'; known: cpu, cuda");
-}
-
 // A layer whose methods are written in Python; they hold the GIL while they run.
 class PyLayer : public Layer, public py::trampoline_self_life_support {
  public:
@@ -67,6 +61,12 @@ class PyLayer : public Layer, public py::trampoline_self_life_support {
 
 }  // namespace
 
+Device to_device(const std::string& name) {
+  if (name == "cpu") return Device::cpu;
+  if (name == "cuda") return Device::cuda;
+  throw ConfigError("unknown device '" + name + "'; known: cpu, cuda");
+}
+
 void bind_layer(py::module_& m) {
   py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer",
                                                "A layer object; subclass it to write one in Python.")
@@ -77,6 +77,8 @@ void bind_layer(py::module_& m) {
       .def_readwrite("params", &Layer::params)
       .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
       .def_readwrite("stream", &Layer::stream)
+      .def_property_readonly("device",
+                             [](const Layer& l) { return l.device() == Device::cpu ? "cpu" : "cuda"; })
       .def("private_bytes", &Layer::private_bytes, py::arg("training"));
 
   m.def(

@@ -9,8 +9,8 @@ namespace caffe {
 void bind_solver(py::module_& m) {
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   py::class_<Updater>(m, "Updater", "Applies a solver's rule to all learnable params at once.")
-      .def(py::init<const std::string&, Blobs, std::vector<float>, std::vector<float>>(), py::arg("rule"),
-           py::arg("params"), py::arg("lr_mults"), py::arg("decay_mults"))
+      .def(py::init(&make_updater), py::arg("rule"), py::arg("params"), py::arg("lr_mults"),
+           py::arg("decay_mults"))
       .def(
           "update",
           [](Updater& updater, float rate, float momentum, float momentum2, float rms_decay, float delta,

@@ -1,0 +1,40 @@
+#include "core/accelerator.hpp"
+
+#include "core/error.hpp"
+
+namespace caffe {
+namespace {
+
+AcceleratorFactory& factory() {
+  static AcceleratorFactory made;
+  return made;
+}
+
+int chosen_device = 0;
+// Never destroyed: storages of Python objects outlive static ones at the end of the process.
+Accelerator* instance = nullptr;
+
+}  // namespace
+
+void register_accelerator(AcceleratorFactory made) { factory() = std::move(made); }
+
+bool accelerator_built() { return static_cast<bool>(factory()); }
+
+bool accelerator_in_use() { return instance != nullptr; }
+
+void choose_accelerator(int device) {
+  if (instance && device != chosen_device)
+    throw DeviceError(
+        message("this process runs on GPU ", chosen_device, " already, it cannot change to ", device));
+  chosen_device = device;
+}
+
+Accelerator& accelerator() {
+  if (!instance) {
+    if (!factory()) throw DeviceError("this build of pycaffe-like runs on the CPU only");
+    instance = factory()(chosen_device).release();
+  }
+  return *instance;
+}
+
+}  // namespace caffe
