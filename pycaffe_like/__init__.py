@@ -1,5 +1,6 @@
 """Caffe, reborn: nets and solvers declared in prototxt, planned ahead, run by C++ layers."""
 
+from .device import set_device, set_mode_cpu, set_mode_gpu
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
 from .seeds import set_random_seed
@@ -26,7 +27,9 @@ __all__ = [
     "SGDSolver",
     "get_solver",
     "layer_type_list",
+    "set_device",
     "set_mode_cpu",
+    "set_mode_gpu",
     "set_random_seed",
 ]
 
@@ -34,7 +37,3 @@ __all__ = [
 def layer_type_list() -> list[str]:
     """Names of all layer types, sorted."""
     return list(_layer_types())
-
-
-def set_mode_cpu() -> None:
-    """Run on the CPU. It is the default, and the only device of this build."""

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'Updater', 'allocations', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'thread_count', 'transform_batch', 'transform_stored']
+__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class Storage:
     """
     Memory, allocated at its first use.
@@ -284,9 +284,21 @@ class Updater:
         """
         History blobs, in the order of a solver state.
         """
+def accelerator_built() -> bool:
+    """
+    Whether this build has a GPU part.
+    """
+def accelerator_in_use() -> bool:
+    """
+    Whether anything of this process is on the GPU.
+    """
 def allocations() -> tuple[int, int]:
     """
     Bytes that all blobs and layers of the process own now, and how often memory was asked for.
+    """
+def choose_accelerator(device: int) -> None:
+    """
+    Choose the GPU, counted from 0, before it is used.
     """
 def copy_gbytes_per_second(bytes: int) -> float:
     """
@@ -320,6 +332,10 @@ def registered_layers(device: str) -> list[str]:
     """
     Names of the types that have a kernel for the device, sorted.
     """
+def synchronize() -> None:
+    """
+    Wait until all work on the GPU is done.
+    """
 def thread_count() -> int:
     """
     Number of OpenMP threads layers run on.
@@ -331,4 +347,8 @@ def transform_batch(items: list[typing.Any], out: numpy.typing.NDArray[numpy.flo
 def transform_stored(file: LmdbFile, places: typing.Annotated[numpy.typing.ArrayLike, numpy.uint64], size: typing.Annotated[collections.abc.Sequence[int], "FixedSize(3)"], out: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.float32], h_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], w_off: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], mirror: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], scale: float, mean_values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], mean_planar: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, mean_interleaved: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None) -> bool:
     """
     Like transform_batch, of the Datum records at these places of a file, and with their labels. All must be readable, not encoded and of this size (channels, height, width): returns False if one is not, with the batch in an unknown state.
+    """
+def use_accelerator() -> None:
+    """
+    Set the GPU up; throws DeviceError where there is none.
     """

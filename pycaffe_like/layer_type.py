@@ -131,6 +131,8 @@ class LayerType:
     precision : {"any", "matrix", "float32", "float32 only"}
         "any" passes the type on, "matrix" turns to bfloat16 in a bfloat16 plan, "float32" takes any type and
         makes float32 tops, "float32 only" wants float32 bottoms too.
+    gpu_weights : {"plain", "channels_last"}
+        How learned blobs of 4 and 5 axes lie in the GPU's memory.
     backward_reads : Reads
         Whose data must survive until backward.
     constraints : mapping of str to Rule
@@ -148,6 +150,7 @@ class LayerType:
     takes_plain: ClassVar[bool] = False
     plain_bottoms: ClassVar[tuple[int, ...]] = ()
     precision: ClassVar[Literal["any", "matrix", "float32", "float32 only"]] = "any"
+    gpu_weights: ClassVar[Literal["plain", "channels_last"]] = "plain"
     backward_reads: ClassVar[Reads] = Reads(bottoms=True, tops=True)
     constraints: ClassVar[Mapping[str, Rule]] = {}
 
@@ -165,6 +168,11 @@ class LayerType:
     def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
         """Make the layer object; types written in Python override this. `seed` is this layer's own."""
         return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
+
+    @classmethod
+    def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
+        """Where this very layer runs in a net on `wanted`: without a kernel for the GPU on the CPU."""
+        return wanted if cls.type in core.registered_layers(wanted) else "cpu"
 
     @classmethod
     def layout_of(cls, layer: LayerDefinition) -> str:

@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from . import _core as core
 from . import schema, trained_weights, upgrade
+from .device import default_device
 from .errors import ConfigError
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .plan.memory import Memory, measure
+from .plan.placement import log_placement
 from .plan.plan import JOINING_PASSES, Plan, make_plan
 from .seeds import next_seed
 
@@ -38,10 +40,10 @@ class NetOptions:
     ----------
     seed : int, optional
         Seed of fillers and layers; drawn from `set_random_seed`'s sequence or from entropy when not given.
-    precision : {"float32", "bfloat16"}
-        Element type of activations.
-    device : {"cpu"}
-        Where the layers run.
+    precision : {"float32", "tf32", "bfloat16"}
+        Element type of activations; "tf32" is float32 whose matrix layers round factors on the GPU.
+    device : {"cpu", "cuda"}, optional
+        Where the layers run; as `set_mode_gpu` or `set_mode_cpu` said last when not given.
     fill : bool
         False leaves learned blobs without values and memory, to look at shapes and sizes only.
     skip_passes : tuple of str
@@ -61,7 +63,7 @@ class NetOptions:
 
     seed: int | None = None
     precision: str = "float32"
-    device: str = "cpu"
+    device: str | None = None
     fill: bool = True
     skip_passes: tuple[str, ...] = ()
     keep_data: bool = True
@@ -135,9 +137,12 @@ class Net:
     def _build(self, document: Any, state: Any, options: NetOptions) -> None:
         self.seed = next_seed() if options.seed is None else options.seed
         self._options = options
+        self.device = options.device or default_device()
         self.graph: Graph = build_graph(
-            document, state, seed=self.seed, device=options.device, fill=options.fill
+            document, state, seed=self.seed, device=self.device, fill=options.fill
         )
+        if self.device != "cpu":
+            log_placement(self.graph)
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
@@ -150,6 +155,7 @@ class Net:
             self.plan: Plan = make_plan(
                 self.graph,
                 precision=self._options.precision,
+                device=self.device,
                 skip_passes=self._options.skip_passes,
                 keep_data=self._options.keep_data,
                 keep_diffs=self._options.keep_diffs,
@@ -168,7 +174,7 @@ class Net:
             if name in made:
                 blobs[name] = self.plan.blob(made[name])
             else:
-                blobs[name] = core.Blob(value.shape)
+                blobs[name] = core.Blob(value.shape, device=self.device)
                 blobs[name].place_data(self.plan.arena, 0)
         return blobs
 

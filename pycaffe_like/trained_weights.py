@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import schema
-from .errors import DataError, ShapeError
+from .errors import ConfigError, DataError, ShapeError
 from .graph.nodes import Graph, Node
 from .weights import read_weights, shapes_match, write_weights
 
@@ -108,5 +108,9 @@ def share(graph: Graph, other: Graph) -> None:
                         f"blob {mine.index} has shape {tuple(mine.blob.shape)}, the other net's has "
                         f"{tuple(theirs.blob.shape)}"
                     )
+                )
+            if mine.blob.device != theirs.blob.device:
+                raise target.definition.located(
+                    ConfigError("nets on different devices cannot share weights; copy them instead")
                 )
             mine.blob.share_data(theirs.blob)

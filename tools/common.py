@@ -6,19 +6,22 @@ import logging
 import re
 from typing import Any
 
+from ..device import set_device, set_mode_gpu
 from ..errors import ConfigError, DeviceError
 from ..plan.plan import PASSES, check_passes
 from .flags import Flag
 
 log = logging.getLogger("caffe")
 
-GPU = {"gpu": Flag("", "ids of GPUs, separated by commas, or 'all'; this build has none")}
+GPU = {"gpu": Flag("", "number of the GPU to run on, counted from 0; on the CPU when not given")}
 STATE = {
     "level": Flag(0, "level of the net's state, for include and exclude rules"),
     "stage": Flag("", "stages of the net's state, separated by commas"),
 }
 PLAN = {
-    "precision": Flag("float32", "type of activations: float32 or bfloat16"),
+    "precision": Flag(
+        "float32", "type of activations: float32, bfloat16, or on a GPU tf32: float32 with rounded factors"
+    ),
     "skip_pass": Flag("", f"passes of the planner to leave out, separated by commas: {', '.join(PASSES)}"),
 }
 MEMORY = {
@@ -29,13 +32,26 @@ MEMORY = {
 
 
 def use_device(gpu: str) -> None:
-    """Choose where to run: on the CPU, which is all that this build can do."""
-    if gpu:
+    """Choose where to run, from the value of `-gpu`."""
+    if not gpu:
+        log.info("Use CPU.")
+        return
+    number = 0 if gpu == "all" else _gpu_number(gpu)
+    try:
+        set_device(number)
+        set_mode_gpu()
+    except DeviceError as error:
         raise DeviceError(
-            f"-gpu {gpu}: this build of pycaffe-like runs on the CPU only",
-            hint="leave -gpu out to run on the CPU",
-        )
-    log.info("Use CPU.")
+            f"-gpu {gpu}: {error.problem}",
+            hint="'caffe doctor' says what is missing; without -gpu the CPU is used",
+        ) from None
+    log.info("Use GPU with device ID %d", number)
+
+
+def _gpu_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"-gpu must be the number of one GPU, got '{text}'", hint="nets train on one GPU")
+    return int(text)
 
 
 def stages(text: str) -> list[str]:
@@ -45,8 +61,8 @@ def stages(text: str) -> list[str]:
 
 def check_precision(text: str) -> str:
     """Check the value of `-precision`."""
-    if text not in ("float32", "bfloat16"):
-        raise ConfigError(f"-precision must be float32 or bfloat16, got '{text}'")
+    if text not in ("float32", "tf32", "bfloat16"):
+        raise ConfigError(f"-precision must be float32, tf32 or bfloat16, got '{text}'")
     return text
 
 

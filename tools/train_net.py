@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from .. import _core as core
 from ..errors import ConfigError
 from ..prototext import Document
 from ..signals import SignalActions, parse_action
@@ -52,9 +53,7 @@ def main(argv: list[str]) -> int:
 
 def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     document = _read_solver(flags)
-    use_device(flags["gpu"])
-    if not flags["gpu"] and _asks_for_gpu(document):
-        log.warning("%s sets solver_mode: GPU; this build trains on the CPU", flags["solver"])
+    use_device(flags["gpu"] or _gpu_of(document))
     snapshot = flags["snapshot"]
     solver = solver_class(document)(
         document, **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags)
@@ -83,7 +82,12 @@ def _read_solver(flags: dict[str, Any]) -> Document:
     return document
 
 
-def _asks_for_gpu(document: Document) -> bool:
-    """Only a solver_mode that is written in the file counts, as in Caffe."""
+def _gpu_of(document: Document) -> str:
+    """What the solver file asks for, as a value of `-gpu`; only a solver_mode that is written counts."""
     param = document.message
-    return bool(param.HasField("solver_mode") and param.solver_mode == type(param).GPU)
+    if not param.HasField("solver_mode") or param.solver_mode != type(param).GPU:
+        return ""
+    if core.accelerator_built():
+        return str(param.device_id)
+    log.warning("the solver file sets solver_mode: GPU; this build trains on the CPU")
+    return ""

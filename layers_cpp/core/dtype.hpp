@@ -6,6 +6,17 @@
 #include <cstdint>
 #include <utility>
 
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#endif
+
+// In CUDA sources the functions below exist on the device as well.
+#ifdef __CUDACC__
+#define CAFFE_HOST_DEVICE __host__ __device__
+#else
+#define CAFFE_HOST_DEVICE
+#endif
+
 namespace caffe {
 
 enum class DType { float32, bfloat16 };
@@ -17,20 +28,28 @@ struct bfloat16 {
   uint16_t bits = 0;
 
   bfloat16() = default;
-  bfloat16(float value)
-      : bits(round(value)) {}         // NOLINT: implicit, so that kernels are written once for both types
-  bfloat16& operator=(float value) {  // not through a temporary: the compiler would not vectorise its copy
+  CAFFE_HOST_DEVICE bfloat16(
+      float value)  // NOLINT: implicit, so that kernels are written once for both types
+      : bits(round(value)) {}
+  CAFFE_HOST_DEVICE bfloat16& operator=(
+      float value) {  // not through a temporary: the compiler would not vectorise its copy
     bits = round(value);
     return *this;
   }
-  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  CAFFE_HOST_DEVICE operator float() const { return as_float(static_cast<uint32_t>(bits) << 16); }
 
  private:
-  static uint16_t round(float value) {
+#ifdef __CUDA_ARCH__
+  static __device__ float as_float(uint32_t word) { return __uint_as_float(word); }
+  static __device__ uint16_t round(float value) { return __bfloat16_as_ushort(__float2bfloat16_rn(value)); }
+#else
+  static CAFFE_HOST_DEVICE float as_float(uint32_t word) { return std::bit_cast<float>(word); }
+  static CAFFE_HOST_DEVICE uint16_t round(float value) {
     const uint32_t word = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = word + 0x7fffu + ((word >> 16) & 1u);
     return static_cast<uint16_t>((value == value ? rounded : (word | 0x400000u)) >> 16);
   }
+#endif
 };
 
 // Calls body(T{}) with the C++ type of `type`: dispatch(blob.dtype(), [&](auto zero) {

@@ -8,18 +8,20 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/dtype.hpp"
+
 namespace caffe {
 
 class Philox {
  public:
-  Philox(uint64_t seed, uint64_t stream, uint64_t iteration)
+  CAFFE_HOST_DEVICE Philox(uint64_t seed, uint64_t stream, uint64_t iteration)
       : key0_(static_cast<uint32_t>(seed)),
         key1_(static_cast<uint32_t>(seed >> 32) ^ static_cast<uint32_t>(stream >> 32)),
         stream_(static_cast<uint32_t>(stream)),
         iteration_(static_cast<uint32_t>(iteration)) {}
 
   // Four 32-bit numbers for block `index`.
-  std::array<uint32_t, 4> operator()(uint64_t index) const {
+  CAFFE_HOST_DEVICE std::array<uint32_t, 4> operator()(uint64_t index) const {
     uint32_t c0 = static_cast<uint32_t>(index), c1 = static_cast<uint32_t>(index >> 32);
     uint32_t c2 = stream_, c3 = iteration_;
     uint32_t k0 = key0_, k1 = key1_;
@@ -66,6 +68,6 @@ class Philox {
 };
 
 // In [0, 1), with 24 random bits.
-inline float uniform01(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+CAFFE_HOST_DEVICE inline float uniform01(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
 }  // namespace caffe

@@ -134,6 +134,44 @@ class CpuUpdater : public Updater {
   const Kernel kernel_;
 };
 
+// Of params on both devices: an updater for each device.
+class JointUpdater : public Updater {
+ public:
+  JointUpdater(const std::string& rule, const Blobs& params, const std::vector<float>& lr_mults,
+               const std::vector<float>& decay_mults)
+      : Updater(rule, params, lr_mults, decay_mults) {
+    for (const Device device : {Device::cpu, Device::cuda}) {
+      std::vector<size_t> places;
+      for (size_t i = 0; i < params.size(); ++i)
+        if (params[i]->device() == device) places.push_back(i);
+      parts_.push_back(make_updater(rule, at(params, places), at(lr_mults, places), at(decay_mults, places)));
+      for (size_t set = 0; set < history_.size() / params.size(); ++set)
+        for (size_t i = 0; i < places.size(); ++i)
+          history_[set * params.size() + places[i]] = parts_.back()->history()[set * places.size() + i];
+    }
+  }
+
+  void update(const UpdateSettings& settings) override {
+    for (const auto& part : parts_) part->update(settings);
+  }
+
+  double squared_gradient_norm() override {
+    double sum = 0;
+    for (const auto& part : parts_) sum += part->squared_gradient_norm();
+    return sum;
+  }
+
+ private:
+  template <class T>
+  static std::vector<T> at(const std::vector<T>& all, const std::vector<size_t>& places) {
+    std::vector<T> some;
+    for (const size_t place : places) some.push_back(all[place]);
+    return some;
+  }
+
+  std::vector<std::unique_ptr<Updater>> parts_;
+};
+
 UpdaterFactory& cuda_factory() {
   static UpdaterFactory factory = nullptr;
   return factory;
@@ -164,8 +202,11 @@ std::unique_ptr<Updater> make_updater(const std::string& rule, Blobs params, std
   if (std::find(std::begin(kRules), std::end(kRules), rule) == std::end(kRules))
     throw ConfigError("unknown solver type '" + rule +
                       "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
-  if (!params.empty() && params[0]->device() == Device::cuda)
-    return cuda_factory()(rule, std::move(params), std::move(lr_mults), std::move(decay_mults));
+  const auto on_gpu =
+      std::count_if(params.begin(), params.end(), [](auto& p) { return p->device() == Device::cuda; });
+  if (on_gpu > 0 && on_gpu < static_cast<int64_t>(params.size()))
+    return std::make_unique<JointUpdater>(rule, params, lr_mults, decay_mults);
+  if (on_gpu > 0) return cuda_factory()(rule, std::move(params), std::move(lr_mults), std::move(decay_mults));
   return std::make_unique<CpuUpdater>(rule, std::move(params), std::move(lr_mults), std::move(decay_mults));
 }
 

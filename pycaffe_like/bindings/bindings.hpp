@@ -11,6 +11,7 @@ namespace caffe {
 
 Device to_device(const std::string& name);  // throws ConfigError unless it is cpu or cuda
 
+void bind_accelerator(pybind11::module_& m);
 void bind_blob(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_executor(pybind11::module_& m);

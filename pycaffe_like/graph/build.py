@@ -82,13 +82,13 @@ class _Builder:
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]
         seed = self.seed ^ zlib.crc32(layer.name.encode())
-        runtime = kind.create(layer, bottom_shapes, self.device, seed)
+        runtime = kind.create(layer, bottom_shapes, kind.device_of(layer, bottom_shapes, self.device), seed)
         top_shapes = runtime.top_shapes(bottom_shapes)
         param_shapes = runtime.param_shapes(bottom_shapes)
         _check_sizes(top_shapes)
-        tops = self._make_tops(layer, kind, bottoms, top_shapes)
+        tops = self._make_tops(layer, kind, bottoms, top_shapes, runtime.device)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
-        node.params = self._make_params(layer, kind, param_shapes)
+        node.params = self._make_params(layer, kind, param_shapes, runtime.device)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
@@ -106,7 +106,12 @@ class _Builder:
         return self.current[name]
 
     def _make_tops(
-        self, layer: LayerDefinition, kind: type[LayerType], bottoms: list[Value], shapes: list[list[int]]
+        self,
+        layer: LayerDefinition,
+        kind: type[LayerType],
+        bottoms: list[Value],
+        shapes: list[list[int]],
+        device: str,
     ) -> list[Value]:
         tops = []
         for index, name in enumerate(layer.tops):
@@ -121,17 +126,17 @@ class _Builder:
                     f"duplicate top: blob '{name}' is already made by another layer", "top", index
                 )
             log.info("%s -> %s%s", layer.name, name, " (in-place)" if in_place else "")
-            value = Value(name, shapes[index], memory_of=bottoms[index] if in_place else None)
+            value = Value(name, shapes[index], device=device, memory_of=bottoms[index] if in_place else None)
             self.current[name] = value
             self.available[name] = None
             if layer.type == "Input":
                 self.inputs.append(name)
             tops.append(value)
-        tops += [Value("(automatic)", shape) for shape in shapes[len(tops) : _least(kind)]]
+        tops += [Value("(automatic)", shape, device=device) for shape in shapes[len(tops) : _least(kind)]]
         return tops
 
     def _make_params(
-        self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]]
+        self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]], device: str
     ) -> list[Param]:
         specs = layer.message.param
         if len(specs) > len(shapes):
@@ -142,10 +147,12 @@ class _Builder:
         if given and len(given) != len(shapes):
             raise layer.error(f"{len(given)} blobs given, the layer has {len(shapes)}", "blobs")
         fillers = kind.fillers(layer)
+        layout = kind.gpu_weights if device == "cuda" else "plain"
         params = []
         for index, shape in enumerate(shapes):
             spec = specs[index] if index < len(specs) else schema.ParamSpec()
-            param = Param(layer.name, index, spec.name, core.Blob(shape), spec.lr_mult, spec.decay_mult)
+            blob = core.Blob(shape, "float32", layout, device)
+            param = Param(layer.name, index, spec.name, blob, spec.lr_mult, spec.decay_mult)
             if not kind.learned(index):
                 if index < len(specs) and spec.lr_mult != 0:
                     raise layer.error(

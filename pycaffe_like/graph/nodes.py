@@ -22,6 +22,8 @@ class Value:
         Logical shape.
     dtype, layout : str
         "float32" or "bfloat16"; "plain" or "channels_last". Set by the plan.
+    device : str
+        "cpu" or "cuda".
     memory_of : Value or None
         The version whose memory this one overwrites, for in-place tops.
     hidden : bool
@@ -34,6 +36,7 @@ class Value:
     shape: list[int]
     dtype: str = "float32"
     layout: str = "plain"
+    device: str = "cpu"
     memory_of: Value | None = None
     hidden: bool = False
     need_backward: bool = False

@@ -45,6 +45,11 @@ def _share(param: Param, owner: Param, layer: LayerDefinition) -> None:
             "param", param.index,
             hint="" if permissive else "share_mode: PERMISSIVE asks for equal counts only",
         )  # fmt: skip
+    if (param.blob.device, param.blob.layout) != (owner.blob.device, owner.blob.layout):
+        raise layer.error(
+            f"param '{param.name}' is not laid out in memory like that of layer '{owner.layer}'",
+            "param", param.index, hint="run the net on the CPU",
+        )  # fmt: skip
     log.info(
         "Sharing parameters '%s' owned by layer '%s', param index %d", param.name, owner.layer, owner.index
     )

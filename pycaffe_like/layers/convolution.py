@@ -87,6 +87,7 @@ class Convolution(LayerType):
     layout = "channels_last"
     takes_plain = True
     precision = "matrix"
+    gpu_weights = "channels_last"
     constraints = {
         "num_output": Rule(1, required=True),
         "kernel_size": Rule(1, _MAX_EXTENT),
@@ -128,12 +129,19 @@ class Convolution(LayerType):
             "relu": False,
             "relu_backward": True,
             "winograd": True,
+            "tf32": False,
             "addend": False,
             "batch_norm": False,
             "scale_bias": False,
             "eps": 0.0,
             **window_arguments(layer, bottoms[0]),
         }
+
+    @classmethod
+    def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
+        """See `LayerType.device_of`: the GPU's kernels are for maps of two or three spatial axes."""
+        maps = len(bottoms[0]) in (4, 5) and layer.message.convolution_param.axis % len(bottoms[0]) == 1
+        return super().device_of(layer, bottoms, wanted) if maps else "cpu"
 
     @classmethod
     def fillers(cls, layer: LayerDefinition) -> list[Any]:

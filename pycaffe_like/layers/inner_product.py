@@ -92,6 +92,7 @@ class InnerProduct(LayerType):
             "transpose": param.transpose,
             "axis": param.axis,
             "relu": False,
+            "tf32": False,
         }
 
     @classmethod

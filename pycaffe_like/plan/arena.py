@@ -10,11 +10,11 @@ from .liveness import Array, Span
 _ALIGNMENT = 64
 
 
-def place(arrays: Sequence[Array], spans: Sequence[Sequence[Span]]) -> core.Storage:
+def place(arrays: Sequence[Array], spans: Sequence[Sequence[Span]], device: str) -> core.Storage:
     """Give the arrays their places in an arena; allocates nothing yet."""
     sizes = [array.bytes for array in arrays]
     offsets = pack(sizes, spans)
-    arena = core.Storage(arena_bytes(sizes, offsets))
+    arena = core.Storage(arena_bytes(sizes, offsets), device)
     for array, offset in zip(arrays, offsets):
         for blob in array.blobs:
             (blob.place_diff if array.is_diff else blob.place_data)(arena, offset)

@@ -1,4 +1,4 @@
-"""Inserts Reorder nodes: the one way a plan changes layout or element type between two layers."""
+"""Inserts Reorder and Transfer nodes: the one way a plan changes a blob's form or device between layers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,21 @@ class _Reorder(LayerType):
     backward_reads: ClassVar = Reads()
 
 
+class _Transfer(_Reorder):
+    """The same for copies between the devices."""
+
+
+def transfer_bottom(nodes: list[Node], node: Node, index: int, device: str) -> None:
+    """Let bottom `index` of `node` be read on another device; appends the Transfer to `nodes`, before `node`.
+
+    A top that works in place on that bottom then works on the copy.
+    """
+    value = node.bottoms[index]
+    copied = dataclasses.replace(value, device=device, memory_of=None, hidden=True)
+    nodes.append(_conversion("Transfer", node, value, copied, node.propagate_down[index]))
+    _replace_bottom(node, index, copied)
+
+
 def convert_bottom(nodes: list[Node], node: Node, index: int, *, layout: str, dtype: str) -> None:
     """Let bottom `index` of `node` be read in another form; appends the Reorder to `nodes`, before `node`.
 
@@ -28,12 +43,17 @@ def convert_bottom(nodes: list[Node], node: Node, index: int, *, layout: str, dt
     if value.hidden and any(other.kind is _Reorder and other.tops == [value] for other in nodes):
         value.layout, value.dtype = layout, dtype  # made for this node alone: one Reorder does both
         return
-    converted = Value(value.name, value.shape, dtype, layout, hidden=True, need_backward=value.need_backward)
-    nodes.append(_reorder(node, value, converted, node.propagate_down[index]))
-    node.bottoms[index] = converted
+    converted = dataclasses.replace(value, dtype=dtype, layout=layout, memory_of=None, hidden=True)
+    nodes.append(_conversion("Reorder", node, value, converted, node.propagate_down[index]))
+    _replace_bottom(node, index, converted)
+
+
+def _replace_bottom(node: Node, index: int, value: Value) -> None:
+    old = node.bottoms[index]
+    node.bottoms[index] = value
     for top in node.tops:
-        if top.memory_of is value:
-            top.memory_of = converted
+        if top.memory_of is old:
+            top.memory_of = value
 
 
 def convert_top(nodes: list[Node], node: Node, index: int, *, layout: str) -> None:
@@ -44,7 +64,7 @@ def convert_top(nodes: list[Node], node: Node, index: int, *, layout: str) -> No
     top = node.tops[index]
     made = dataclasses.replace(top, hidden=True)
     top.layout, top.memory_of = layout, None
-    reorder = _reorder(node, made, top, node.need_backward)
+    reorder = _conversion("Reorder", node, made, top, node.need_backward)
     reorder.members = list(node.members)
     reorder.loss_weights = [node.loss_weights[index]]
     node.tops[index] = made
@@ -52,12 +72,12 @@ def convert_top(nodes: list[Node], node: Node, index: int, *, layout: str) -> No
     nodes.append(reorder)
 
 
-def _reorder(node: Node, source: Value, target: Value, propagate_down: bool) -> Node:
-    message = schema.LayerParameter(name=f"{node.name}/reorder_{source.name}", type="Reorder")
+def _conversion(type: str, node: Node, source: Value, target: Value, propagate_down: bool) -> Node:
+    message = schema.LayerParameter(name=f"{node.name}/{type.lower()}_{source.name}", type=type)
     return Node(
         LayerDefinition(message),
-        _Reorder,
-        core.create_layer("Reorder", "cpu", {}),
+        _Reorder if type == "Reorder" else _Transfer,
+        core.create_layer(type, source.device if type == "Reorder" else "cpu", {}),
         [source],
         [target],
         loss_weights=[0.0],

@@ -15,6 +15,7 @@ from .fusion import fuse_layers
 from .layout import assign_layouts, keep_plain
 from .liveness import Array, Lives, find_lives
 from .memory import measure
+from .placement import place_layers
 from .precision import assign_precision
 from .recompute import DoesNotFit, fit, make_problem, steps_again
 from .relu_pooling import mask_in_pooling
@@ -97,6 +98,7 @@ def make_plan(
     declared: Graph,
     *,
     precision: str = "float32",
+    device: str = "cpu",
     skip_passes: Collection[str] = (),
     keep_data: bool = True,
     keep_diffs: bool = True,
@@ -112,8 +114,10 @@ def make_plan(
     ----------
     declared : Graph
         Left as it is; passes work on a copy.
-    precision : {"float32", "bfloat16"}
-        Element type of activations.
+    precision : {"float32", "tf32", "bfloat16"}
+        Element type of activations; "tf32" is float32 whose matrix layers round factors on the GPU.
+    device : {"cpu", "cuda"}
+        What the graph was built for.
     skip_passes : collection of str
         Names of `PASSES` to leave out.
     keep_data, keep_diffs : bool
@@ -137,16 +141,19 @@ def make_plan(
         There is no pass or precision of that name, or `max_memory` is too little.
     """
     check_passes(skip_passes)
+    if device != "cpu" and "layout" in skip_passes:
+        raise ConfigError("the pass 'layout' cannot be left out on the GPU, whose kernels are channels-last")
     if max_memory is not None and (keep_data or keep_diffs):
         raise ConfigError("max_memory does not go with blobs that are kept", hint=_NOT_KEPT)
     passes: dict[str, Callable[[Graph], Graph]] = {
         "declared": lambda graph: _copy(graph, backward=keep_data or graph.training),
+        "placement": place_layers,
         "dropout": remove_dropout,
         "fusion": fuse_layers,
         "residual": _unchanged if keep_data else fuse_sums,
         "relu_pooling": _unchanged if keep_data or keep_diffs else mask_in_pooling,
         "winograd": _unchanged,
-        "precision": lambda graph: assign_precision(graph, precision),
+        "precision": lambda graph: assign_precision(graph, precision, device),
         "layout": assign_layouts,
     }
     graph = declared
@@ -159,17 +166,17 @@ def make_plan(
     executor.reshape()
     lives = find_lives(graph, blobs)
     share = "memory" not in skip_passes
-    arrays = _not_kept(lives, data=share and not keep_data, diffs=share and not keep_diffs)
-    plan = Plan(graph, blobs, executor, place(arrays, [[array.span] for array in arrays]))
+    arrays = _not_kept(lives, device, data=share and not keep_data, diffs=share and not keep_diffs)
+    plan = Plan(graph, blobs, executor, place(arrays, [[array.span] for array in arrays], device))
     if max_memory is not None:
         _fit(plan, lives, arrays, max_memory, reserved)
     return plan
 
 
-def _not_kept(lives: Lives, *, data: bool, diffs: bool) -> list[Array]:
-    """Arrays that take turns."""
+def _not_kept(lives: Lives, device: str, *, data: bool, diffs: bool) -> list[Array]:
+    """Arrays on the device that take turns."""
     arrays = [*(lives.data.values() if data else ()), *(lives.diffs.values() if diffs else ())]
-    return [array for array in arrays if array.written and not array.kept]
+    return [array for array in arrays if array.written and not array.kept and array.blobs[0].device == device]
 
 
 def _fit(plan: Plan, lives: Lives, arrays: list[Array], max_memory: int, reserved: int) -> None:
@@ -184,7 +191,7 @@ def _fit(plan: Plan, lives: Lives, arrays: list[Array], max_memory: int, reserve
             f"the net does not fit into {max_memory:,} bytes, it needs {fixed + error.smallest:,}",
             hint="allow more, or use a smaller batch",
         ) from None
-    plan.arena = place(arrays, schedule.spans)
+    plan.arena = place(arrays, schedule.spans, arrays[0].blobs[0].device)
     plan.again = steps_again(plan.graph, schedule.again)
     for step, again in plan.again.items():
         plan.executor.recompute_before(step, again)
@@ -249,10 +256,10 @@ def _make_blobs(graph: Graph, keep: Mapping[str, core.Blob]) -> dict[Value, core
 def _make_blob(value: Value, old: core.Blob | None) -> core.Blob:
     """Make the blob of a value, or take the one of an earlier plan with its contents."""
     if old is None or old.data_pooled:
-        return core.Blob(value.shape, value.dtype, value.layout)
-    fresh = core.Blob(old.shape, value.dtype, value.layout)
-    if (old.dtype, old.layout) != (fresh.dtype, fresh.layout):
-        return core.Blob(value.shape, value.dtype, value.layout)
+        return core.Blob(value.shape, value.dtype, value.layout, value.device)
+    fresh = core.Blob(old.shape, value.dtype, value.layout, value.device)
+    if (old.dtype, old.layout, old.device) != (fresh.dtype, fresh.layout, fresh.device):
+        return core.Blob(value.shape, value.dtype, value.layout, value.device)
     if old.diff_pooled:
         fresh.share_data(old)
         return fresh

@@ -8,27 +8,33 @@ from __future__ import annotations
 from ..errors import ConfigError
 from ..graph.nodes import Graph, Node
 from .conversion import convert_bottom
+from .remake import remake
 
 
-def assign_precision(graph: Graph, precision: str) -> Graph:
+def assign_precision(graph: Graph, precision: str, device: str) -> Graph:
     """Give every value its element type.
 
     Parameters
     ----------
     graph : Graph
         Changed and returned.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "tf32", "bfloat16"}
         What matrix layers compute in.
+    device : {"cpu", "cuda"}
+        Where the net runs; "tf32" is the GPU's.
 
     Raises
     ------
     ConfigError
         For any other precision.
     """
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
+    known = ("float32", "bfloat16") if device == "cpu" else ("float32", "tf32", "bfloat16")
+    if precision not in known:
+        raise ConfigError(f"precision must be {' or '.join(known)}, got {precision!r}")
     if precision == "float32":
         return graph
+    if precision == "tf32":
+        return _round_factors(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         wanted = _precision(node)
@@ -44,9 +50,18 @@ def assign_precision(graph: Graph, precision: str) -> Graph:
     return graph
 
 
+def _round_factors(graph: Graph) -> Graph:
+    """Let matrix layers use tensor cores on float32 blobs."""
+    graph.nodes = [
+        remake(node, tf32=True) if node.kind.precision == "matrix" and node.layer.device == "cuda" else node
+        for node in graph.nodes
+    ]
+    return graph
+
+
 def _precision(node: Node) -> str:
-    if not node.bottoms:
-        return node.kind.precision
+    if not node.bottoms or node.layer.device != "cpu":
+        return node.kind.precision  # what more is known is about processors
     return node.kind.precision_of(node.definition, node.bottoms[0].shape, learns=node.need_backward)
 
 

@@ -26,7 +26,7 @@ def remake(node: Node, followers: Sequence[Node] = (), **changes: Any) -> Node:
         node.definition, [value.shape for value in node.bottoms]
     )
     arguments = {**arguments, **changes}
-    layer = core.create_layer(node.definition.type, "cpu", arguments)
+    layer = core.create_layer(node.definition.type, node.layer.device, arguments)
     layer.stream = node.layer.stream
     together = [node, *followers]
     params = [param for each in together for param in each.params]

@@ -12,8 +12,13 @@ import pytest
 import torch
 
 from pycaffe_like import _core as core
+from pycaffe_like.device import default_device
+from pycaffe_like.layer_type import layer_types
 
 Array = npt.NDArray[np.float32]
+
+DEVICE = default_device()
+"""Where layers under test run: set_mode_gpu() is called before tests are collected if they are for a GPU."""
 
 FORMS = [(layout, dtype) for layout in ("plain", "channels_last") for dtype in ("float32", "bfloat16")]
 every_form = pytest.mark.parametrize(("layout", "dtype"), FORMS)
@@ -66,13 +71,13 @@ def run(
     """
     net = _Steps(layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
-    layer = core.create_layer(kind, "cpu", arguments)
-    layer.params = [_filled(values) for values in params]
+    layer = core.create_layer(kind, DEVICE, arguments)
+    layer.params = [_filled(values, _weights_layout(kind)) for values in params]
     layer.param_propagate_down = list(learn or [True] * len(params))
     for blob, value in zip(layer.params, param_diffs):
         blob.diff[...] = value
     shapes = layer.top_shapes([list(array.shape) for array in bottoms])
-    tops = [inside[0]] if in_place else [core.Blob(shape, dtype, layout) for shape in shapes]
+    tops = [inside[0]] if in_place else [core.Blob(shape, dtype, layout, DEVICE) for shape in shapes]
     flags = list(propagate_down or [True] * len(bottoms))
     net.add(layer, inside, tops, flags)
     results = net.leave(tops)
@@ -119,15 +124,19 @@ class _Steps:
         )
 
     def _convert(self, blob: Any, dtype: str, layout: str) -> Any:
-        converted = core.Blob(blob.shape, dtype, layout)
-        self.add(core.create_layer("Reorder", "cpu", {}), [blob], [converted], [True])
+        converted = core.Blob(blob.shape, dtype, layout, DEVICE)
+        self.add(core.create_layer("Reorder", DEVICE, {}), [blob], [converted], [True])
         return converted
 
 
 def _filled(values: Array, layout: str = "plain") -> Any:
-    blob = core.Blob(list(values.shape), "float32", layout)
+    blob = core.Blob(list(values.shape), "float32", layout, DEVICE)
     blob.data[...] = values
     return blob
+
+
+def _weights_layout(kind: str) -> str:
+    return layer_types()[kind].gpu_weights if DEVICE == "cuda" else "plain"
 
 
 def assert_near(got: npt.ArrayLike, wanted: npt.ArrayLike, dtype: str = "float32", terms: int = 1) -> None:

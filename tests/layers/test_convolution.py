@@ -29,7 +29,7 @@ class Case:
             sizes.setdefault(name, [default] * spatial)
         self.arguments = {
             "num_output": num_output, "group": group, "bias_term": bias_term, "axis": axis, "relu": relu,
-            "relu_backward": True, "winograd": True, "addend": False, "batch_norm": False,
+            "relu_backward": True, "winograd": True, "tf32": False, "addend": False, "batch_norm": False,
             "scale_bias": False, "eps": 0.0, **sizes,
         }  # fmt: skip
         self.weights = (num_output, bottom[self.axis] // group, *sizes["kernel"])

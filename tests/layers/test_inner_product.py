@@ -33,6 +33,7 @@ SIZES = {
 def arguments(num_output, axis=1, transpose=False, bias_term=True, relu=False):
     return {
         "num_output": num_output, "axis": axis, "transpose": transpose, "bias_term": bias_term, "relu": relu,
+        "tf32": False,
     }  # fmt: skip
 
 

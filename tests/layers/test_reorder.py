@@ -31,7 +31,7 @@ def convert(shape, from_form, to_form, x, dy, flag=True):
     blobs = [ends[0], *inner, ends[1]]
     steps = [
         core.Step(
-            name=f"reorder {index}", layer=core.create_layer("Reorder", "cpu", {}), bottoms=[bottom],
+            name=f"reorder {index}", layer=core.create_layer("Reorder", DEVICE, {}), bottoms=[bottom],
             tops=[top], loss_weights=[0.0], propagate_down=[flag], need_backward=True,
         )
         for index, (bottom, top) in enumerate(itertools.pairwise(blobs))

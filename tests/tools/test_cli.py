@@ -291,7 +291,7 @@ ERRORS = {
         f"{LENET}/deploy.prototxt",
         "-precision",
         "half",
-    ): "-precision must be float32 or bfloat16",
+    ): "-precision must be float32, tf32 or bfloat16",
     ("device_query", "-gpu", "0"): "-gpu 0: this build",
     ("classify", "-model", "a", "-weights", "b", "-gpu", "0", "i.png"): "-gpu 0: this build",
 }
