@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.direct import FORMS, random_array, rounded
+from helpers.direct import DEVICE, FORMS, random_array, rounded
 
 from pycaffe_like import _core as core
 
