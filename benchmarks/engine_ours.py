@@ -43,15 +43,17 @@ class OurTraining(OurNet):
         """One iteration; returns the loss."""
         loss = self.compute_gradients()
         self.updater.update(
-            rate=self.rate,
-            momentum=MOMENTUM,
-            momentum2=0,
-            rms_decay=0,
-            delta=0,
-            weight_decay=WEIGHT_DECAY,
-            l1=False,
-            gradient_scale=1,
-            iteration=self.iteration,
+            core.UpdateSettings(
+                rate=self.rate,
+                momentum=MOMENTUM,
+                momentum2=0,
+                rms_decay=0,
+                delta=0,
+                weight_decay=WEIGHT_DECAY,
+                l1=False,
+                gradient_scale=1,
+                iteration=self.iteration,
+            )
         )
         self.iteration += 1
         return loss

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class Storage:
     """
     Memory, allocated at its first use.
@@ -265,6 +265,12 @@ class Executor:
     @seed.setter
     def seed(self, arg0: int) -> None:
         ...
+class UpdateSettings:
+    """
+    What all params of one update have in common.
+    """
+    def __init__(self, *, rate: float, momentum: float, momentum2: float, rms_decay: float, delta: float, weight_decay: float, l1: bool, gradient_scale: float, iteration: int) -> None:
+        ...
 class Updater:
     """
     Applies a solver's rule to all learnable params at once.
@@ -275,7 +281,7 @@ class Updater:
         ...
     def squared_gradient_norm(self) -> float:
         ...
-    def update(self, *, rate: float, momentum: float, momentum2: float, rms_decay: float, delta: float, weight_decay: float, l1: bool, gradient_scale: float, iteration: int) -> None:
+    def update(self, settings: UpdateSettings) -> None:
         """
         One update: data -= change; the diffs hold the change afterwards.
         """
@@ -283,6 +289,28 @@ class Updater:
     def history(self) -> list[Blob]:
         """
         History blobs, in the order of a solver state.
+        """
+class TrainingStep:
+    """
+    One iteration on the GPU, queued at once and recorded when it repeats.
+    """
+    def __init__(self, executor: Executor, updater: Updater) -> None:
+        ...
+    def loss(self, iteration: int) -> float:
+        """
+        Wait for that run and return its loss; it is kept until four more have run.
+        """
+    def run(self, settings: UpdateSettings) -> int:
+        """
+        Clear the gradients, run forward and backward, update; returns a number for `loss`.
+        """
+    @property
+    def executor(self) -> Executor:
+        ...
+    @property
+    def repeated(self) -> bool:
+        """
+        Whether the last run repeated a recording.
         """
 def accelerator_built() -> bool:
     """

@@ -438,6 +438,11 @@ class Net:
         """Call `function(layer_index)` after each layer ran backward."""
         self._hooks.setdefault("after_backward", []).append(function)
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether anybody listens in."""
+        return bool(self._hooks)
+
     def _call_hooks(self, moment: str, layer: int) -> None:
         for function in self._hooks.get(moment, ()):
             function(layer)

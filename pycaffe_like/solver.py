@@ -1,7 +1,7 @@
 """Solvers: the training loop, and one class for each update rule.
 
 The loop is Python, so that it can be read and hooked into; all arithmetic is C++ (`core.Executor`,
-`core.Updater`).
+`core.Updater`). On a GPU, iterations that nobody looks at are queued one ahead (`core.TrainingStep`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from . import _core as core
 from . import prototext, schema
 from .divergence import diverged
 from .errors import ConfigError
+from .graph.locate import errors_of_steps
 from .logs import progress as progress_bar
 from .lr_policy import Progress, learning_rate
 from .net import Net, NetOptions
@@ -91,6 +93,8 @@ class Solver:
         self.net = build_train_net(document, net_options)
         self.test_nets = build_test_nets(document, dataclasses.replace(net_options, max_memory=None))
         self._updater = _make_updater(self.type, self.net)
+        self._step: core.TrainingStep | None = None
+        self._queued: deque[tuple[int, int]] = deque()  # iterations whose loss is not known yet, with numbers
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._keep_window = False  # the next step goes on with the losses of a restored state
@@ -180,6 +184,7 @@ class Solver:
         stop = self.iter + iterations
         while self.iter < stop and not self.stopped_early:
             self._iterate()
+        self._drain()
         progress_bar.clear()
 
     def _iterate(self) -> None:
@@ -189,6 +194,17 @@ class Solver:
             self.test_all()
             if self.stopped_early:
                 return
+        if self._is_quiet():
+            self._queue_iteration()
+        else:
+            self._drain()
+            self._run_iteration()
+        progress_bar.update(self.iter, param.max_iter, self._smoothed.value)
+        self._act_after_update()
+
+    def _run_iteration(self) -> None:
+        """Do an iteration step by step, with all that wants to look at it."""
+        param = self.param
         for on_start, _ in self._callbacks:
             on_start()
         self._smoothed.add(self._forward_backward())
@@ -197,8 +213,41 @@ class Solver:
         for _, on_gradients_ready in self._callbacks:
             on_gradients_ready()
         self.apply_update()
-        progress_bar.update(self.iter, param.max_iter, self._smoothed.value)
-        self._act_after_update()
+
+    def _is_quiet(self) -> bool:
+        """Whether nobody looks at the net during this iteration, so that the GPU may run ahead."""
+        param = self.param
+        return (
+            self.net.device != "cpu"
+            and not self.net.has_hooks
+            and param.iter_size == 1
+            and param.clip_gradients < 0
+            and not self._callbacks
+            and not _is_due(param.display, self.iter)
+        )
+
+    def _queue_iteration(self) -> None:
+        """Queue an iteration on the GPU, and take in the loss of the one before."""
+        if self._step is None or self._step.executor is not self.net.plan.executor:
+            self._drain()
+            self._step = core.TrainingStep(self.net.plan.executor, self._updater)
+        self._step.executor.iteration = self.iter
+        with errors_of_steps(self.net.graph):
+            number = self._step.run(self._update_settings(self.lr, 1.0))
+        self._queued.append((self.iter, number))
+        self._progress.iteration += 1
+        self._drain(1)
+
+    def _drain(self, keep: int = 0) -> None:
+        """Wait for all queued iterations but the last `keep`, and take in their losses."""
+        while len(self._queued) > keep:
+            iteration, number = self._queued.popleft()
+            assert self._step is not None
+            with errors_of_steps(self.net.graph):
+                loss = self._step.loss(number)
+            if not math.isfinite(loss):
+                raise diverged(self.net, loss, iteration)
+            self._smoothed.add(loss)
 
     def _forward_backward(self) -> float:
         """Run iter_size passes; returns their mean loss."""
@@ -223,7 +272,12 @@ class Solver:
         rate = self.lr
         if _is_due(param.display, self.iter):
             log.info("Iteration %d, lr = %g", self.iter, rate)
-        self._updater.update(
+        self._updater.update(self._update_settings(rate, self._gradient_scale()))
+        self._progress.iteration += 1
+
+    def _update_settings(self, rate: float, gradient_scale: float) -> core.UpdateSettings:
+        param = self.param
+        return core.UpdateSettings(
             rate=rate,
             momentum=param.momentum,
             momentum2=param.momentum2,
@@ -231,10 +285,9 @@ class Solver:
             delta=param.delta,
             weight_decay=param.weight_decay,
             l1=param.regularization_type == "L1",
-            gradient_scale=self._gradient_scale(),
+            gradient_scale=gradient_scale,
             iteration=self.iter,
         )
-        self._progress.iteration += 1
 
     def _gradient_scale(self) -> float:
         """Factor of all gradients: clipping of their joint norm, then the mean over iter_size."""
@@ -257,6 +310,7 @@ class Solver:
 
     def test_all(self) -> None:
         """Run all test nets and print their mean outputs."""
+        self._drain()
         self._test_positions = [net.data_positions() for net in self.test_nets]
         for number in range(len(self.test_nets)):
             if not self.stopped_early:
@@ -296,6 +350,7 @@ class Solver:
 
     def snapshot(self) -> None:
         """Write weights and solver state under snapshot_prefix."""
+        self._drain()
         state = schema.SolverState(
             iter=self.iter,
             current_step=self._progress.current_step,

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <utility>
 
 #include "core/error.hpp"
 #include "core/onednn.hpp"
@@ -124,18 +123,43 @@ void Executor::reshape() {
   for (size_t i = 0; i < steps_.size(); ++i) named(steps_[i], [&] { reshape_if_needed(i); });
 }
 
-template <class Body>
-void Executor::for_each_storage(Body&& body) {
-  const auto both = [&](const Blobs& blobs) {
+std::vector<Storage*> Executor::storages() {
+  std::vector<Storage*> all;
+  const auto add = [&](const Blobs& blobs) {
     for (const BlobPtr& blob : blobs) {
-      body(blob->data_storage());
-      body(blob->diff_storage());
+      all.push_back(&blob->data_storage());
+      all.push_back(&blob->diff_storage());
     }
   };
-  for (Step& step : steps_) {
-    both(step.tops);
-    both(step.layer->params);
+  for (const Step& step : steps_) {
+    add(step.tops);
+    add(step.layer->params);
   }
+  return all;
+}
+
+size_t Executor::unrecordable(size_t begin, size_t end, bool backward) const {
+  if (check_finite || timing) return end;
+  size_t first = begin;
+  while (first < end && !steps_[first].layer->recordable()) ++first;
+  const auto recordable = [](const Step& step) { return step.layer->recordable(); };
+  const auto learns = [&](const Step& step) { return backward && step.need_backward; };
+  const auto step = steps_.begin();
+  const bool all =
+      std::all_of(step + first, step + end, recordable) && std::none_of(step + begin, step + first, learns);
+  return all ? first : end;
+}
+
+uint64_t Executor::fingerprint(size_t begin, size_t end, bool weights) {
+  uint64_t all = mix(mix(mix(0xcbf29ce484222325u, seed), begin), end);
+  for (size_t i = begin; i < end; ++i) {
+    for (const BlobPtr& top : steps_[i].tops) all = mix(all, top->shape_version());
+    for (const BlobPtr& bottom : steps_[i].bottoms) all = mix(all, bottom->shape_version());
+    if (weights)
+      for (const BlobPtr& param : steps_[i].layer->params) all = mix(all, param->data_storage().version());
+  }
+  for (const Storage* storage : storages()) all = mix(mix(all, storage->address()), storage->zero());
+  return all;
 }
 
 void Executor::send_iteration() {
@@ -145,12 +169,13 @@ void Executor::send_iteration() {
 void Executor::before_run() {
   require_threads();
   if (!on_device_) return;
-  for_each_storage([](Storage& storage) { storage.publish(); });
+  for (Storage* storage : storages()) storage->publish();
   send_iteration();
 }
 
 void Executor::after_run() {
-  if (on_device_) for_each_storage([](Storage& storage) { storage.device_wrote(); });
+  if (on_device_)
+    for (Storage* storage : storages()) storage->device_wrote();
 }
 
 double Executor::loss_of(Step& step) const {
@@ -174,14 +199,13 @@ double Executor::loss(size_t begin, size_t end) {
   for (size_t i = begin; i < end; ++i) loss += loss_of(steps_[i]);
   if (!on_device_) return loss;
   complaint_.device_wrote();
-  Complaint& complaint = *static_cast<Complaint*>(complaint_.host_data());
-  if (complaint.kind == Complaint::none) return loss;
-  const Complaint found = std::exchange(complaint, Complaint{});
-  complaint_.host_wrote();
-  refuse(found);
+  const Complaint found = *static_cast<const Complaint*>(complaint_.host_data());
+  if (found.kind != Complaint::none) refuse(found);
+  return loss;
 }
 
-void Executor::refuse(const Complaint& complaint) const {
+void Executor::refuse(const Complaint& complaint) {
+  accelerator().clear(complaint_.data(), sizeof(Complaint));
   throw DataError(message("layer '", steps_[complaint.step].name, "': label ", complaint.value,
                           " at position ", complaint.place, " is not in the range 0 to ", complaint.limit - 1,
                           " of the ", complaint.limit, " classes"));
@@ -221,7 +245,11 @@ void Executor::queue_forward(size_t begin, size_t end) {
 
 double Executor::forward(size_t begin, size_t end) {
   before_run();
-  queue_forward(begin, end);
+  const size_t middle = on_device_ ? unrecordable(begin, end, false) : end;
+  queue_forward(begin, middle);
+  if (middle < end)
+    repeated_[{middle, end}].run(fingerprint(middle, end, true), storages(),
+                                 [&] { queue_forward(middle, end); });
   after_run();
   if (on_device_ && timing) collect_times(forward_ms);
   return loss(begin, end);

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/accelerator.hpp"
 #include "core/layer.hpp"
+#include "core/repeated_work.hpp"
 
 namespace caffe {
 
@@ -40,13 +42,20 @@ class Executor {
   // overwritten.
   void recompute_before(size_t step, std::vector<size_t> again) { steps_[step].recompute = std::move(again); }
 
-  // forward and backward in three parts, for those who let the GPU run on: before the work, the work itself,
-  // which is only queued for steps on the GPU, and after it.
+  // forward and backward in parts, for those who let the GPU run on: before the work, the work itself, which
+  // is only queued for steps on the GPU, and after it, without waiting.
   void before_run();
   void queue_forward(size_t begin, size_t end);
   void queue_backward(size_t begin, size_t end, bool all = false);
-  void after_run();                       // does not wait
-  double loss(size_t begin, size_t end);  // waits; throws what kernels complained about
+  void after_run();
+
+  // How many steps from `begin` on cannot be recorded, if all behind them up to `end` can, backward included;
+  // otherwise `end`.
+  size_t unrecordable(size_t begin, size_t end, bool backward) const;
+  // What recorded work of these steps depends on but the contents of memory. Weights that change between runs
+  // count if they are not the work's own.
+  uint64_t fingerprint(size_t begin, size_t end, bool weights);
+  std::vector<Storage*> storages();  // of all tops and learned blobs
 
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
@@ -65,9 +74,9 @@ class Executor {
 
   // Numbers on the device that recorded work reads: sets them for the next run. Queued.
   void send_iteration();
-  // What the kernels wrote there if something was wrong.
-  Storage& complaints() { return complaint_; }
-  [[noreturn]] void refuse(const Complaint& complaint) const;
+  // Where kernels write if something is wrong, on the device, and what it means for the user: throws.
+  Complaint* complaint() { return static_cast<Complaint*>(complaint_.data()); }
+  [[noreturn]] void refuse(const Complaint& complaint);
 
  private:
   struct Seen {
@@ -78,12 +87,11 @@ class Executor {
   void run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
                  const std::function<void(const Context&)>& body);
   void collect_times(std::vector<double>& milliseconds);
-  template <class Body>
-  void for_each_storage(Body&& body);
   void recompute(const Step& step);
   void prepare_backward(Step& step);  // of a layer that was set up to run forward only
   void set_loss_weights(Step& step);
   double loss_of(Step& step) const;
+  double loss(size_t begin, size_t end);  // waits; throws what kernels complained about
   Context context(size_t index);
   Storage& scratch_of(const Step& step);
 
@@ -99,6 +107,7 @@ class Executor {
   Storage scratch_, device_scratch_{Device::cuda};
   Storage complaint_{Device::cuda};
   Storage device_iteration_{Device::cuda};
+  std::map<std::pair<size_t, size_t>, RepeatedWork> repeated_;  // forward runs, by their range
   std::vector<Span> spans_;
 };
 

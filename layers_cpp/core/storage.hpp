@@ -54,6 +54,8 @@ class Storage {
   // The memory for a caller that overwrites all of it, so that pending zeros need not be written.
   void* overwrite();
   bool zero() const { return zero_ || !memory_; }
+  // Tells one piece of memory from another; 0 before there is any.
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(memory_.get()); }
 
   // Uses memory owned by somebody else, who is kept alive through `owner`, until the next alias() or a
   // reserve() that must grow.

@@ -102,16 +102,17 @@ class CpuUpdater : public Updater {
       : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults)),
         kernel_(kernel_of(rule)) {}
 
-  void update(const UpdateSettings& settings) override {
+  void send(const UpdateSettings& settings) override { settings_ = settings; }
+
+  void apply() override {
     for (size_t i = 0; i < params_.size(); ++i) {
       float *data = params_[i]->data(), *diff = params_[i]->diff();
       float *first = history_[i]->data(), *second = second_history(i).data();
-      const float rate = settings.rate * lr_mults_[i], decay = settings.weight_decay * decay_mults_[i];
+      const float rate = settings_.rate * lr_mults_[i], decay = settings_.weight_decay * decay_mults_[i];
       parallel_for(params_[i]->count(), kChunk, [&](int64_t begin, int64_t end, int) {
-        kernel_(settings, rate, decay, end - begin, data + begin, diff + begin, first + begin,
+        kernel_(settings_, rate, decay, end - begin, data + begin, diff + begin, first + begin,
                 second + begin);
       });
-      params_[i]->data_storage().touch();
     }
   }
 
@@ -132,6 +133,7 @@ class CpuUpdater : public Updater {
 
  private:
   const Kernel kernel_;
+  UpdateSettings settings_;
 };
 
 // Of params on both devices: an updater for each device.
@@ -151,8 +153,11 @@ class JointUpdater : public Updater {
     }
   }
 
-  void update(const UpdateSettings& settings) override {
-    for (const auto& part : parts_) part->update(settings);
+  void send(const UpdateSettings& settings) override {
+    for (const auto& part : parts_) part->send(settings);
+  }
+  void apply() override {
+    for (const auto& part : parts_) part->apply();
   }
 
   double squared_gradient_norm() override {
@@ -188,6 +193,16 @@ Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mu
       history_.push_back(std::make_shared<Blob>(DType::float32, param->layout(), param->device()));
       history_.back()->reshape(param->shape());
     }
+}
+
+void Updater::update(const UpdateSettings& settings) {
+  send(settings);
+  apply();
+  touch();
+}
+
+void Updater::touch() {
+  for (const BlobPtr& param : params_) param->data_storage().touch();
 }
 
 void Updater::clear_gradients() {

@@ -28,7 +28,13 @@ class Updater {
   virtual ~Updater() = default;
 
   // data -= change; the diffs hold the change afterwards.
-  virtual void update(const UpdateSettings& settings) = 0;
+  void update(const UpdateSettings& settings);
+
+  // The same in parts, of which apply() can be recorded: what changes with every update, the work, and a note
+  // that the params have changed.
+  virtual void send(const UpdateSettings& settings) = 0;
+  virtual void apply() = 0;
+  void touch();
 
   // Sum of squares of all gradients.
   virtual double squared_gradient_norm() = 0;

@@ -349,10 +349,10 @@ def update(blob):
     """Take the weights away from themselves, as a solver would."""
     blob.diff[...] = blob.data
     updater = core.Updater("SGD", [blob], [1.0], [1.0])
-    updater.update(
+    updater.update(core.UpdateSettings(
         rate=1.0, momentum=0.0, momentum2=0.0, rms_decay=0.0, delta=0.0, weight_decay=0.0, l1=False,
         gradient_scale=1.0, iteration=0,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def refill(blob):

@@ -46,10 +46,10 @@ def train(*, steps=4, **options):
         updater.clear_gradients()
         losses.append(net.forward_loss())
         net.backward()
-        updater.update(
+        updater.update(core.UpdateSettings(
             rate=0.05, momentum=0.9, momentum2=0, rms_decay=0, delta=0, weight_decay=1e-3, l1=False,
             gradient_scale=1, iteration=0,
-        )  # fmt: skip
+        ))  # fmt: skip
     return net, losses
 
 

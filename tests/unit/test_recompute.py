@@ -52,10 +52,10 @@ def train(net, steps=3):
         updater.clear_gradients()
         losses.append(net.forward_loss())
         net.backward()
-        updater.update(
+        updater.update(core.UpdateSettings(
             rate=0.01, momentum=0.9, momentum2=0, rms_decay=0, delta=0, weight_decay=1e-3, l1=False,
             gradient_scale=1, iteration=0,
-        )  # fmt: skip
+        ))  # fmt: skip
     return losses
 
 
