@@ -16,9 +16,10 @@ namespace caffe {
 
 // What a run hands to the layers it calls.
 struct Context {
-  Storage* scratch;    // shared by all layers; contents last for one call
-  uint64_t seed;       // of the net's random numbers
-  uint64_t iteration;  // number of the forward pass, for counter-based random numbers
+  Storage* scratch;        // shared by all layers; contents last for one call
+  uint64_t seed;           // of the net's random numbers
+  uint64_t iteration;      // number of the forward pass, for counter-based random numbers
+  void* stream = nullptr;  // the accelerator's, in a net that runs there
 };
 
 class Layer {
