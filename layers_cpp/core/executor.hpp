@@ -54,13 +54,15 @@ class Executor {
 
  private:
   struct Seen {
-    std::vector<uint64_t> shape_versions;  // of the bottoms at the last reshape
+    std::vector<uint64_t> bottom_versions;  // of their shapes at the last reshape
+    std::vector<uint64_t> top_versions;     // when their loss weights were set
   };
 
   void reshape_if_needed(size_t index);
+  void shape_tops(Step& step);
   void recompute(const Step& step);
   void prepare_backward(Step& step);  // of a layer that was set up to run forward only
-  void set_loss_weights(Step& step);
+  void set_loss_weights(size_t index);
   double loss_of(Step& step) const;
   Context context();
 

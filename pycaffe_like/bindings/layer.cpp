@@ -77,6 +77,7 @@ void bind_layer(py::module_& m) {
       .def_readwrite("params", &Layer::params)
       .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
       .def_readwrite("stream", &Layer::stream)
+      .def_readwrite("shapes_its_tops", &Layer::shapes_its_tops)
       .def("private_bytes", &Layer::private_bytes, py::arg("training"));
 
   m.def(
