@@ -2,6 +2,7 @@
 
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
+from .python_layer import Layer
 from .seeds import set_random_seed
 from .solver import (
     AdaDeltaSolver,
@@ -20,6 +21,7 @@ __all__ = [
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
+    "Layer",
     "NesterovSolver",
     "Net",
     "RMSPropSolver",

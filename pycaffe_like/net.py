@@ -20,6 +20,7 @@ from .errors import ConfigError
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
+from .layers.python import PythonLayer
 from .plan.memory import Memory, measure
 from .plan.plan import JOINING_PASSES, Plan, make_plan
 from .seeds import next_seed
@@ -219,7 +220,9 @@ class Net:
     def layers(self) -> list[Any]:
         """One entry a layer, in order; layers written in Python stand for themselves."""
         return [
-            LayerView(node.definition.type, [param.blob for param in node.params])
+            node.layer.user_layer
+            if isinstance(node.layer, PythonLayer)
+            else LayerView(node.definition.type, [param.blob for param in node.params])
             for node in self.graph.nodes
         ]
 

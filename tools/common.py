@@ -6,6 +6,7 @@ import logging
 import re
 from typing import Any
 
+from .. import user_code
 from ..errors import ConfigError, DeviceError
 from ..plan.plan import PASSES, check_passes
 from .flags import Flag
@@ -17,6 +18,7 @@ STATE = {
     "level": Flag(0, "level of the net's state, for include and exclude rules"),
     "stage": Flag("", "stages of the net's state, separated by commas"),
 }
+CODE = {user_code.FLAG: Flag(False, "run the Python code that the net names, in layers of type Python")}
 PLAN = {
     "precision": Flag("float32", "type of activations: float32 or bfloat16"),
     "skip_pass": Flag("", f"passes of the planner to leave out, separated by commas: {', '.join(PASSES)}"),
@@ -36,6 +38,12 @@ def use_device(gpu: str) -> None:
             hint="leave -gpu out to run on the CPU",
         )
     log.info("Use CPU.")
+
+
+def allow_code(flags: dict[str, Any]) -> None:
+    """Read the flag of `CODE`."""
+    if flags[user_code.FLAG]:
+        user_code.allow()
 
 
 def stages(text: str) -> list[str]:
