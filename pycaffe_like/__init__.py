@@ -3,6 +3,7 @@
 from .device import set_device, set_mode_cpu, set_mode_gpu
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
+from .python_layer import Layer
 from .seeds import set_random_seed
 from .solver import (
     AdaDeltaSolver,
@@ -21,6 +22,7 @@ __all__ = [
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
+    "Layer",
     "NesterovSolver",
     "Net",
     "RMSPropSolver",

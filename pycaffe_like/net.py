@@ -21,6 +21,7 @@ from .errors import ConfigError
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
+from .layers.python import PythonLayer
 from .plan.memory import Memory, measure
 from .plan.placement import log_placement
 from .plan.plan import JOINING_PASSES, Plan, make_plan
@@ -225,7 +226,9 @@ class Net:
     def layers(self) -> list[Any]:
         """One entry a layer, in order; layers written in Python stand for themselves."""
         return [
-            LayerView(node.definition.type, [param.blob for param in node.params])
+            node.layer.user_layer
+            if isinstance(node.layer, PythonLayer)
+            else LayerView(node.definition.type, [param.blob for param in node.params])
             for node in self.graph.nodes
         ]
 

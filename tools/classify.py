@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..data.mean_file import read_mean
 from ..errors import ConfigError, DataError, MissingFileError, ShapeError
 from ..net import TEST, Net
-from .common import GPU, PLAN, plan_options, required, use_device
+from .common import CODE, GPU, PLAN, allow_code, plan_options, required, use_device
 from .flags import Flag, format_usage, parse_flags
 
 Image = npt.NDArray[np.float32]
@@ -28,6 +28,7 @@ FLAGS = {
     "scale": Flag(1.0, "factor of the values, which are 0 to 255 before"),
     "top": Flag(5, "classes to show for each image"),
     **PLAN,
+    **CODE,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -41,6 +42,7 @@ def main(argv: list[str]) -> int:
         return 0
     required(flags, "model", "weights")
     use_device(flags["gpu"])
+    allow_code(flags)
     net = Net(flags["model"], TEST, weights=flags["weights"], **plan_options(flags))
     shape = _input_shape(net)
     mean = _read_mean(flags, shape)

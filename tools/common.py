@@ -6,6 +6,7 @@ import logging
 import re
 from typing import Any
 
+from .. import user_code
 from ..device import set_device, set_mode_gpu
 from ..errors import ConfigError, DeviceError
 from ..plan.plan import PASSES, check_passes
@@ -18,6 +19,7 @@ STATE = {
     "level": Flag(0, "level of the net's state, for include and exclude rules"),
     "stage": Flag("", "stages of the net's state, separated by commas"),
 }
+CODE = {user_code.FLAG: Flag(False, "run the Python code that the net names, in layers of type Python")}
 PLAN = {
     "precision": Flag(
         "float32", "type of activations: float32, bfloat16, or on a GPU tf32: float32 with rounded factors"
@@ -52,6 +54,12 @@ def _gpu_number(text: str) -> int:
     if not text.isdecimal():
         raise ConfigError(f"-gpu must be the number of one GPU, got '{text}'", hint="nets train on one GPU")
     return int(text)
+
+
+def allow_code(flags: dict[str, Any]) -> None:
+    """Read the flag of `CODE`."""
+    if flags[user_code.FLAG]:
+        user_code.allow()
 
 
 def stages(text: str) -> list[str]:

@@ -8,7 +8,18 @@ import numpy as np
 
 from ..net import TEST, Net
 from ..solver_display import output_names, output_values, weighted
-from .common import GPU, PLAN, STATE, plan_options, positive_iterations, required, stages, use_device
+from .common import (
+    CODE,
+    GPU,
+    PLAN,
+    STATE,
+    allow_code,
+    plan_options,
+    positive_iterations,
+    required,
+    stages,
+    use_device,
+)
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")
@@ -21,6 +32,7 @@ FLAGS = {
     "iterations": Flag(50, "batches to run"),
     **STATE,
     **PLAN,
+    **CODE,
     **GPU,
     "help": Flag(False, "show this text"),
 }
@@ -35,6 +47,7 @@ def main(argv: list[str]) -> int:
     required(flags, "model", "weights")
     iterations = positive_iterations(flags)
     use_device(flags["gpu"])
+    allow_code(flags)
     net = Net(
         flags["model"], TEST, flags["level"], stages(flags["stage"]), flags["weights"],
         **plan_options(flags), keep_data=False,

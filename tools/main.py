@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from .. import __version__, logs
+from .. import __version__, logs, user_code
 from ..errors import ConfigError, DataError, DeviceError, DivergedError, nearest
 
 CAFFE_VERSION = "1.0.0"  # whose commands and files this one takes
@@ -30,11 +30,13 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit status.
 
-    0 for success and for the usage text, 1 for every error, which is worded in one message.
+    0 for success and for the usage text, 1 for every error, which is worded in one message. What a layer
+    written in Python raises passes through.
     """
     logs.install()
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with user_code.forbidden():
+            return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except (ConfigError, DataError, DeviceError, DivergedError) as error:
         logs.progress.clear()
         print(f"caffe: {error}", file=sys.stderr)
@@ -45,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("caffe: interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        logs.progress.clear()
+        raise
 
 
 def _dispatch(argv: list[str]) -> int:

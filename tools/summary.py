@@ -14,7 +14,7 @@ from ..plan.plan import make_plan
 from ..plan.printout import describe
 from ..solver_rules import HISTORY_SETS, TRAIN_SOURCES
 from ..upgrade import read_solver
-from .common import MEMORY, PLAN, STATE, max_memory, parse_phase, plan_options, stages
+from .common import CODE, MEMORY, PLAN, STATE, allow_code, max_memory, parse_phase, plan_options, stages
 from .flags import Flag, format_usage, parse_flags
 
 SUMMARY = "Show a net's layers, shapes, operations and bytes."
@@ -25,6 +25,7 @@ FLAGS = {
     "phase": Flag("", "phase to build for: TRAIN or TEST (default TEST, with -solver TRAIN)"),
     **STATE,
     **PLAN,
+    **CODE,
     **MEMORY,
     "plan": Flag(False, "show the plan as well: the steps as declared, and after each pass"),
     "help": Flag(False, "show this text"),
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
         print(format_usage(SUMMARY, ARGUMENTS, FLAGS))
         return 0
     logging.getLogger("caffe").setLevel(logging.WARNING)  # the table says it shorter than the log of set-up
+    allow_code(flags)
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
     training = bool(

@@ -12,10 +12,12 @@ from ..errors import ConfigError
 from ..net import TRAIN, Net
 from ..roofline import Machine, roofline, table
 from .common import (
+    CODE,
     GPU,
     MEMORY,
     PLAN,
     STATE,
+    allow_code,
     max_memory,
     parse_phase,
     plan_options,
@@ -38,6 +40,7 @@ FLAGS = {
     "roofline": Flag(False, "show operations and bytes of each step beside what the machine can do at best"),
     **STATE,
     **PLAN,
+    **CODE,
     **MEMORY,
     **GPU,
     "help": Flag(False, "show this text"),
@@ -53,6 +56,7 @@ def main(argv: list[str]) -> int:
     required(flags, "model")
     iterations, phase = positive_iterations(flags), parse_phase(flags["phase"], TRAIN)
     use_device(flags["gpu"])
+    allow_code(flags)
     net = Net(
         flags["model"], phase, flags["level"], stages(flags["stage"]), flags["weights"] or None,
         **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags),

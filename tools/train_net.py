@@ -11,7 +11,19 @@ from ..prototext import Document
 from ..signals import SignalActions, parse_action
 from ..solver import solver_class
 from ..upgrade import read_solver
-from .common import GPU, MEMORY, PLAN, STATE, max_memory, plan_options, required, stages, use_device
+from .common import (
+    CODE,
+    GPU,
+    MEMORY,
+    PLAN,
+    STATE,
+    allow_code,
+    max_memory,
+    plan_options,
+    required,
+    stages,
+    use_device,
+)
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")
@@ -26,6 +38,7 @@ FLAGS = {
     "sighup_effect": Flag("snapshot", "what a hangup does: stop, snapshot or none"),
     **STATE,
     **PLAN,
+    **CODE,
     **MEMORY,
     **GPU,
     "help": Flag(False, "show this text"),
@@ -52,6 +65,7 @@ def main(argv: list[str]) -> int:
 
 
 def _train(flags: dict[str, Any], actions: SignalActions) -> None:
+    allow_code(flags)
     document = _read_solver(flags)
     use_device(flags["gpu"] or _gpu_of(document))
     snapshot = flags["snapshot"]

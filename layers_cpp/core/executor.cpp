@@ -87,34 +87,44 @@ Context Executor::context(size_t index) {
 
 size_t Executor::scratch_bytes() const { return scratch_.bytes() + device_scratch_.bytes(); }
 
-void Executor::set_loss_weights(Step& step) {
-  for (size_t i = 0; i < step.tops.size(); ++i)
-    if (step.loss_weights[i] != 0.0f)
-      dispatch(step.tops[i]->dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        Storage& diff = step.tops[i]->diff_storage();
-        std::fill_n(static_cast<T*>(diff.host_data()), step.tops[i]->count(), T(step.loss_weights[i]));
-        diff.host_wrote();
-      });
+// They live in the tops' diffs, whose contents are unspecified after a change of shape.
+void Executor::set_loss_weights(size_t index) {
+  Step& step = steps_[index];
+  std::vector<uint64_t>& versions = seen_[index].top_versions;
+  versions.resize(step.tops.size());
+  for (size_t i = 0; i < step.tops.size(); ++i) {
+    if (step.loss_weights[i] == 0.0f || versions[i] == step.tops[i]->shape_version()) continue;
+    versions[i] = step.tops[i]->shape_version();
+    dispatch(step.tops[i]->dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      Storage& diff = step.tops[i]->diff_storage();
+      std::fill_n(static_cast<T*>(diff.host_data()), step.tops[i]->count(), T(step.loss_weights[i]));
+      diff.host_wrote();
+    });
+  }
+}
+
+void Executor::shape_tops(Step& step) {
+  // A layer without bottoms has its shapes from the plan, and from whoever reshapes its tops.
+  if (step.bottoms.empty() || step.layer->shapes_its_tops) return;
+  std::vector<Shape> bottom_shapes;
+  for (const BlobPtr& bottom : step.bottoms) bottom_shapes.push_back(bottom->shape());
+  const std::vector<Shape> top_shapes = step.layer->top_shapes(bottom_shapes);
+  for (size_t i = 0; i < step.tops.size(); ++i) step.tops[i]->reshape(top_shapes[i]);
 }
 
 void Executor::reshape_if_needed(size_t index) {
   Step& step = steps_[index];
-  std::vector<uint64_t>& versions = seen_[index].shape_versions;
-  bool changed = versions.empty();
+  std::vector<uint64_t>& versions = seen_[index].bottom_versions;
+  bool changed = versions.empty() || step.layer->shapes_its_tops;
   for (size_t i = 0; i < step.bottoms.size() && !changed; ++i)
     changed = versions[i] != step.bottoms[i]->shape_version();
   if (!changed) return;
   versions.clear();  // if the shapes are refused below, they are looked at again next time
-  std::vector<Shape> bottom_shapes;
-  for (const BlobPtr& bottom : step.bottoms) bottom_shapes.push_back(bottom->shape());
-  const std::vector<Shape> top_shapes = step.layer->top_shapes(bottom_shapes);
-  // A layer without bottoms has its shapes from the plan, and from whoever reshapes its tops.
-  if (!step.bottoms.empty())
-    for (size_t i = 0; i < step.tops.size(); ++i) step.tops[i]->reshape(top_shapes[i]);
+  shape_tops(step);
   step.layer->reshape(step.bottoms, step.tops);
   scratch_of(step).reserve(step.layer->scratch_bytes());
-  set_loss_weights(step);
+  set_loss_weights(index);
   for (const BlobPtr& bottom : step.bottoms) versions.push_back(bottom->shape_version());
   versions.push_back(0);  // never empty again, also without bottoms
 }
@@ -237,6 +247,7 @@ void Executor::queue_forward(size_t begin, size_t end) {
       reshape_if_needed(i);
       run_timed(step, forward_ms, i,
                 [&](const Context& context) { step.layer->forward(context, step.bottoms, step.tops); });
+      set_loss_weights(i);  // a layer written by a user may have reshaped its tops once more
     });
     if (check_finite)
       for (size_t k = 0; k < step.tops.size(); ++k) require_finite(*step.tops[k], false, step.name, "top", k);
@@ -257,6 +268,7 @@ double Executor::forward(size_t begin, size_t end) {
 
 void Executor::prepare_backward(Step& step) {
   step.layer->runs_backward = true;
+  if (step.layer->shapes_its_tops) return;  // its reshape belongs to the next forward
   step.layer->reshape(step.bottoms, step.tops);
   scratch_of(step).reserve(step.layer->scratch_bytes());
 }

@@ -80,16 +80,18 @@ class Executor {
 
  private:
   struct Seen {
-    std::vector<uint64_t> shape_versions;  // of the bottoms at the last reshape
+    std::vector<uint64_t> bottom_versions;  // of their shapes at the last reshape
+    std::vector<uint64_t> top_versions;     // when their loss weights were set
   };
 
   void reshape_if_needed(size_t index);
   void run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
                  const std::function<void(const Context&)>& body);
   void collect_times(std::vector<double>& milliseconds);
+  void shape_tops(Step& step);
   void recompute(const Step& step);
   void prepare_backward(Step& step);  // of a layer that was set up to run forward only
-  void set_loss_weights(Step& step);
+  void set_loss_weights(size_t index);
   double loss_of(Step& step) const;
   double loss(size_t begin, size_t end);  // waits; throws what kernels complained about
   Context context(size_t index);

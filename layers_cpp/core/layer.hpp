@@ -47,6 +47,7 @@ class Layer {
 
   // Called before the first run and after every change of a bottom's shape; the tops have their new shapes
   // already. Here primitives are created and storages shared, so that forward and backward only compute.
+  // With shapes_its_tops, called before every forward instead, and it reshapes the tops.
   virtual void reshape(const Blobs& /*bottom*/, const Blobs& /*top*/) {}
 
   virtual void forward(const Context& context, const Blobs& bottom, const Blobs& top) = 0;
@@ -77,6 +78,7 @@ class Layer {
   std::vector<bool> param_propagate_down;  // one for each of them
   uint64_t stream = 0;                     // tells this layer's random numbers from another's
   bool runs_backward = true;               // false: reshape need not prepare for backward
+  bool shapes_its_tops = false;            // true: their shapes may change without those of the bottoms
 };
 
 }  // namespace caffe

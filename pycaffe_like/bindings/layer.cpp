@@ -79,6 +79,7 @@ void bind_layer(py::module_& m) {
       .def_readwrite("stream", &Layer::stream)
       .def_property_readonly("device",
                              [](const Layer& l) { return l.device() == Device::cpu ? "cpu" : "cuda"; })
+      .def_readwrite("shapes_its_tops", &Layer::shapes_its_tops)
       .def("private_bytes", &Layer::private_bytes, py::arg("training"));
 
   m.def(

@@ -84,11 +84,13 @@ class _Builder:
         seed = self.seed ^ zlib.crc32(layer.name.encode())
         runtime = kind.create(layer, bottom_shapes, kind.device_of(layer, bottom_shapes, self.device), seed)
         top_shapes = runtime.top_shapes(bottom_shapes)
-        param_shapes = runtime.param_shapes(bottom_shapes)
+        learned = runtime.params or _make_learned(kind, runtime, bottom_shapes)
         _check_sizes(top_shapes)
         tops = self._make_tops(layer, kind, bottoms, top_shapes, runtime.device)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
-        node.params = self._make_params(layer, kind, param_shapes, runtime.device)
+        node.params = _make_params(layer, kind, learned)
+        if not runtime.params:  # a layer that brings its learned blobs has given them their values
+            self._give_values(layer, kind, node.params)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
@@ -135,39 +137,43 @@ class _Builder:
         tops += [Value("(automatic)", shape, device=device) for shape in shapes[len(tops) : _least(kind)]]
         return tops
 
-    def _make_params(
-        self, layer: LayerDefinition, kind: type[LayerType], shapes: list[list[int]], device: str
-    ) -> list[Param]:
-        specs = layer.message.param
-        if len(specs) > len(shapes):
-            raise layer.error(
-                f"{len(specs)} param entries for {len(shapes)} learned blobs", "param", len(shapes)
-            )
+    def _give_values(self, layer: LayerDefinition, kind: type[LayerType], params: list[Param]) -> None:
+        """Fill learned blobs, or take the values that the layer's own message holds."""
         given = layer.message.blobs
-        if given and len(given) != len(shapes):
-            raise layer.error(f"{len(given)} blobs given, the layer has {len(shapes)}", "blobs")
+        if given and len(given) != len(params):
+            raise layer.error(f"{len(given)} blobs given, the layer has {len(params)}", "blobs")
         fillers = kind.fillers(layer)
-        layout = kind.gpu_weights if device == "cuda" else "plain"
-        params = []
-        for index, shape in enumerate(shapes):
-            spec = specs[index] if index < len(specs) else schema.ParamSpec()
-            blob = core.Blob(shape, "float32", layout, device)
-            param = Param(layer.name, index, spec.name, blob, spec.lr_mult, spec.decay_mult)
-            if not kind.learned(index):
-                if index < len(specs) and spec.lr_mult != 0:
-                    raise layer.error(
-                        f"blob {index} of a {kind.type} layer is not learned: "
-                        f"lr_mult must be 0, got {spec.lr_mult:g}",
-                        "param", index, "lr_mult",
-                    )  # fmt: skip
-                param.lr_mult = 0.0
-                param.learned = False
+        for index, param in enumerate(params):
             if given:
                 _load_given(layer, index, given[index], param.blob)
             else:
                 _fill(param.blob, fillers[index], self.seed, f"{layer.name}/{index}")
-            params.append(param)
-        return params
+
+
+def _make_learned(kind: type[LayerType], runtime: core.Layer, bottoms: list[list[int]]) -> list[core.Blob]:
+    layout = kind.gpu_weights if runtime.device == "cuda" else "plain"
+    return [core.Blob(shape, "float32", layout, runtime.device) for shape in runtime.param_shapes(bottoms)]
+
+
+def _make_params(layer: LayerDefinition, kind: type[LayerType], blobs: list[core.Blob]) -> list[Param]:
+    specs = layer.message.param
+    if len(specs) > len(blobs):
+        raise layer.error(f"{len(specs)} param entries for {len(blobs)} learned blobs", "param", len(blobs))
+    params = []
+    for index, blob in enumerate(blobs):
+        spec = specs[index] if index < len(specs) else schema.ParamSpec()
+        param = Param(layer.name, index, spec.name, blob, spec.lr_mult, spec.decay_mult)
+        if not kind.learned(index):
+            if index < len(specs) and spec.lr_mult != 0:
+                raise layer.error(
+                    f"blob {index} of a {kind.type} layer is not learned: "
+                    f"lr_mult must be 0, got {spec.lr_mult:g}",
+                    "param", index, "lr_mult",
+                )  # fmt: skip
+            param.lr_mult = 0.0
+            param.learned = False
+        params.append(param)
+    return params
 
 
 def _check_sizes(shapes: list[list[int]]) -> None:

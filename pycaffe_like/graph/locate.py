@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,8 +23,12 @@ def errors_of_layer(layer: LayerDefinition) -> Iterator[None]:
     except (ConfigError, DataError) as error:
         raise layer.located(error) from None
     except OSError as error:
+        if _is_users(error):
+            raise
         raise layer.located(DataError(str(error))) from error
-    except MemoryError:
+    except MemoryError as error:
+        if _is_users(error):
+            raise
         raise DeviceError(
             "there is not enough memory for this layer",
             where=layer.position(), layer=layer.name, layer_type=layer.type,
@@ -41,8 +46,38 @@ def errors_of_steps(graph: Graph) -> Iterator[None]:
         if named is None or node is None:
             raise
         raise node.definition.located(type(error)(named["problem"], hint=error.hint)) from None
-    except MemoryError:
+    except MemoryError as error:
+        if _is_users(error):
+            raise
         raise DeviceError("there is not enough memory for the net", hint="use a smaller batch") from None
+
+
+@contextmanager
+def errors_of_user_code(layer: LayerDefinition, what: str) -> Iterator[None]:
+    """Tell out of which layer an error of a user's own code comes.
+
+    Errors of this package are completed; any other stays what it is, and gets a note (PEP 678).
+
+    Parameters
+    ----------
+    what : str
+        What runs: a method of the user's class, or the import of its module.
+    """
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        origin = traceback.extract_tb(error.__traceback__)[-1]
+        error.hint = error.hint or f"raised in {what}, {origin.filename}:{origin.lineno}"
+        raise layer.located(error) from error
+    except Exception as error:
+        place = layer.located(ConfigError(f"raised in {what}"))
+        error.__notes__ = [*getattr(error, "__notes__", ()), str(place)]  # type: ignore[attr-defined]
+        raise
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether `errors_of_user_code` has completed an error."""
+    return bool(getattr(error, "__notes__", None))
 
 
 def _find(graph: Graph, step: str) -> Node | None:

@@ -83,7 +83,7 @@ def find_lives(graph: Graph, blobs: Mapping[Value, core.Blob]) -> Lives:
             data.moments += [step, moment] if (reads.tops if is_top else reads.bottoms) else [step]
             diff.moments.append(moment)
             diff.written |= node.need_backward and not is_top and node.propagate_down[index]
-            data.kept |= is_top and _is_kept(graph, node, value)
+            data.kept |= _runs_python(node) or (is_top and _is_kept(graph, node, value))
             diff.kept |= _is_kept(graph, node, value)
             if is_top:
                 data.written = True
@@ -111,7 +111,11 @@ def backward_reads(node: Node) -> Reads:
 
 
 def _is_kept(graph: Graph, node: Node, value: Value) -> bool:
-    """Inputs, outputs, losses, and whatever the outside fills: a source, or a layer written in Python."""
+    """Inputs, outputs, losses, and whatever the outside fills or reads: sources, layers written in Python."""
     named = not value.hidden and (value.name in graph.inputs or value.name in graph.outputs)
     weighs = any(weight and top is value for weight, top in zip(node.loss_weights, node.tops))
-    return named or weighs or not node.bottoms or type(node.layer) is not core.Layer
+    return named or weighs or not node.bottoms or _runs_python(node)
+
+
+def _runs_python(node: Node) -> bool:
+    return type(node.layer) is not core.Layer

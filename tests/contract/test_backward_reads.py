@@ -43,6 +43,7 @@ CASES = {
     "Pooling MAX": [("Pooling", "pooling_param { kernel_size: 2 }")],
     "Pooling AVE": [("Pooling", "pooling_param { pool: AVE kernel_size: 2 }")],
     "Pooling STOCHASTIC": [("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")],
+    "Python": [("Python", 'python_param { module: "helpers.python_layers" layer: "Scaled" }')],
     "ReLU": [("Bias", ""), RELU],
     "ReLU, slope": [("ReLU", "relu_param { negative_slope: 0.5 }")],
     "ReLU, negative slope": [("ReLU", "relu_param { negative_slope: -0.5 }")],

@@ -21,7 +21,17 @@ TYPES = list(layer_types())
 PHASES = [caffe.TRAIN, caffe.TEST]
 
 # Types that compute nothing, so that words say more than a formula.
-WITHOUT_FORMULA = {"Accuracy", "Concat", "Data", "DummyData", "Flatten", "Input", "Reshape", "Silence"}
+WITHOUT_FORMULA = {
+    "Accuracy",
+    "Concat",
+    "Data",
+    "DummyData",
+    "Flatten",
+    "Input",
+    "Python",
+    "Reshape",
+    "Silence",
+}
 # Types whose example cannot run in a docstring.
 WITHOUT_RUN = {"Data": "needs a database"}
 

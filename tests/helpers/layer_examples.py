@@ -61,6 +61,10 @@ EXAMPLES = {
     "Input": Example("input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } }", bottoms=()),
     "LRN": Example("lrn_param { local_size: 3 alpha: 0.5 }"),
     "Pooling": Example("pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }"),
+    "Python": Example(
+        'python_param { module: "helpers.python_layers" layer: "Scaled" param_str: "twice" }',
+        bottoms=(MAP, (2, 3)), tops=2,
+    ),
     "ReLU": Example("relu_param { negative_slope: 0.1 }"),
     "Reshape": Example("reshape_param { shape { dim: 0 dim: -1 dim: 2 } num_axes: -1 }"),
     "Scale": Example('scale_param { filler { type: "uniform" min: 0.5 } bias_term: true }'),
