@@ -1,6 +1,6 @@
 """Caffe, reborn: nets and solvers declared in prototxt, planned ahead, run by C++ layers."""
 
-from .device import set_device, set_mode_cpu, set_mode_gpu
+from .device import gpu_stream, set_device, set_mode_cpu, set_mode_gpu
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
 from .python_layer import Layer
@@ -28,6 +28,7 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "get_solver",
+    "gpu_stream",
     "layer_type_list",
     "set_device",
     "set_mode_cpu",

@@ -65,6 +65,7 @@ class CudaAccelerator : public Accelerator {
       throw DeviceError(message("there is no GPU ", device, ", only ", count, ", counted from 0"));
     CAFFE_CUDA(cudaSetDevice(device));
     CAFFE_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    CAFFE_CUDA(cudaEventCreateWithFlags(&border_, cudaEventDisableTiming));
   }
 
   void* allocate(size_t bytes) override {
@@ -109,6 +110,8 @@ class CudaAccelerator : public Accelerator {
 
   void wait() override { CAFFE_CUDA(cudaStreamSynchronize(stream_)); }
   void* stream() override { return stream_; }
+  void precede(void* stream) override { order(stream_, static_cast<cudaStream_t>(stream)); }
+  void follow(void* stream) override { order(static_cast<cudaStream_t>(stream), stream_); }
   std::unique_ptr<Moment> mark() override { return std::make_unique<CudaMoment>(stream_); }
 
   std::unique_ptr<Recording> record(const std::function<void()>& body) override {
@@ -127,7 +130,14 @@ class CudaAccelerator : public Accelerator {
   }
 
  private:
+  // A wait keeps the moment it was asked for, so one event serves all.
+  void order(cudaStream_t first, cudaStream_t second) {
+    CAFFE_CUDA(cudaEventRecord(border_, first));
+    CAFFE_CUDA(cudaStreamWaitEvent(second, border_, 0));
+  }
+
   cudaStream_t stream_ = nullptr;
+  cudaEvent_t border_ = nullptr;
 };
 
 const bool registered = [] {

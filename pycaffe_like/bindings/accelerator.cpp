@@ -12,7 +12,11 @@ void bind_accelerator(py::module_& m) {
   m.def("accelerator_in_use", &accelerator_in_use, "Whether anything of this process is on the GPU.");
   m.def("choose_accelerator", &choose_accelerator, py::arg("device"),
         "Choose the GPU, counted from 0, before it is used.");
+  m.def("chosen_accelerator", &chosen_accelerator, "Number of the GPU, used or not.");
   m.def("use_accelerator", [] { accelerator(); }, "Set the GPU up; throws DeviceError where there is none.");
+  m.def(
+      "stream", [] { return reinterpret_cast<uintptr_t>(accelerator().stream()); },
+      "Handle of the stream that work is queued on, a cudaStream_t.");
   m.def(
       "synchronize",
       [] {
