@@ -210,7 +210,7 @@ class Layer:
     A layer object; subclass it to write one in Python.
     """
     shapes_its_tops: bool
-    def __init__(self) -> None:
+    def __init__(self, device: str = 'cpu') -> None:
         ...
     def param_shapes(self, bottoms: collections.abc.Sequence[collections.abc.Sequence[int]]) -> list[list[int]]:
         """
