@@ -20,8 +20,19 @@ def place_layers(graph: Graph) -> Graph:
         for top in node.tops:
             top.device = node.layer.device
         nodes.append(node)
-    graph.nodes = nodes
+    graph.nodes = _copy_at_once(nodes)
     return graph
+
+
+def _copy_at_once(nodes: list[Node]) -> list[Node]:
+    """Move each Transfer to what it copies: all steps behind the copies of a batch may then be recorded."""
+    transfers: dict[int, list[Node]] = {}
+    others = [node for node in nodes if node.definition.type != "Transfer"]
+    maker = {id(top): index for index, node in enumerate(others) for top in node.tops}
+    for node in nodes:
+        if node.definition.type == "Transfer":
+            transfers.setdefault(maker[id(node.bottoms[0])], []).append(node)
+    return [each for index, node in enumerate(others) for each in (node, *transfers.get(index, []))]
 
 
 def log_placement(graph: Graph) -> None:
