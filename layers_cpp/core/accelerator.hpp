@@ -47,6 +47,11 @@ class Accelerator {
   virtual void store(void* to, const void* from, size_t bytes) = 0;
   virtual void wait() = 0;
 
+  // An upload beside the queue, while the device computes; nothing else may touch `to` before it has arrived.
+  // Work that is queued after queue_wait() does not start before that moment.
+  virtual std::unique_ptr<Moment> upload_aside(void* to, const void* from, size_t bytes) = 0;
+  virtual void queue_wait(Moment& moment) = 0;
+
   virtual void* stream() = 0;  // a cudaStream_t
   // Order with the work of somebody else on his stream: what he queues from now on waits for what has been
   // queued here, and the other way round.

@@ -1,12 +1,13 @@
 // Transfer: the same values on the other device. Inserted by the plan, never written in a prototxt.
 //
-// forward: y = x, backward: dx = dy. One of bottom and top lies on the GPU. What goes there is copied to
-// memory that the device reads directly, in turns to two places, so that the host may make the next batch
-// while the device still works on this one; what comes from there is waited for.
+// forward: y = x, backward: dx = dy. One of bottom and top lies on the GPU. What goes there takes one of two
+// berths in turns, so that the next batch travels while the device still works on this one; what comes from
+// there is waited for.
 #include <algorithm>
 #include <cstring>
 
 #include "core/accelerator.hpp"
+#include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
 
@@ -22,31 +23,39 @@ void copy_bytes(void* to, const void* from, size_t bytes) {
   });
 }
 
-// Memory that the device reads directly, and when it has done so.
+// A batch on its way to the device: through memory that the device reads directly, to a place of its own
+// there, while the device still computes on the batch before.
 class Berth {
  public:
   ~Berth() {
-    if (read_) read_->wait();
+    try {
+      if (left_) left_->wait();
+    } catch (const DeviceError&) {  // the process ends, or work has failed, which its next wait tells
+    }
   }
 
   void send(const void* from, Storage& to, size_t bytes) {
-    if (read_) read_->wait();
+    if (left_) left_->wait();
     if (bytes > bytes_) grow(bytes);
     copy_bytes(memory_.get(), from, bytes);
-    accelerator().upload(to.overwrite(), memory_.get(), bytes);
-    read_ = accelerator().mark();
+    const auto arrived = accelerator().upload_aside(there_.overwrite(), memory_.get(), bytes);
+    accelerator().queue_wait(*arrived);
+    accelerator().copy(to.overwrite(), there_.data(), bytes);
+    left_ = accelerator().mark();
   }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return 2 * bytes_; }
 
  private:
   void grow(size_t bytes) {
     memory_ = {accelerator().allocate_host(bytes), [](void* memory) { accelerator().release_host(memory); }};
+    there_.reserve(bytes);
     bytes_ = bytes;
   }
 
   std::shared_ptr<void> memory_;
+  Storage there_{Device::cuda};
   size_t bytes_ = 0;
-  std::unique_ptr<Moment> read_;
+  std::unique_ptr<Moment> left_;  // when both places are free again
 };
 
 class TransferLayer : public Layer {

@@ -27,6 +27,7 @@ class CudaMoment : public Moment {
   ~CudaMoment() override { cudaEventDestroy(event_); }
   CudaMoment(const CudaMoment&) = delete;
 
+  cudaEvent_t event() const { return event_; }
   void wait() override { CAFFE_CUDA(cudaEventSynchronize(event_)); }
   double milliseconds_since(Moment& earlier) override {
     wait();
@@ -65,6 +66,7 @@ class CudaAccelerator : public Accelerator {
       throw DeviceError(message("there is no GPU ", device, ", only ", count, ", counted from 0"));
     CAFFE_CUDA(cudaSetDevice(device));
     CAFFE_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    CAFFE_CUDA(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
     CAFFE_CUDA(cudaEventCreateWithFlags(&border_, cudaEventDisableTiming));
   }
 
@@ -108,6 +110,14 @@ class CudaAccelerator : public Accelerator {
            static_cast<int>(bytes / sizeof(uint32_t)));
   }
 
+  std::unique_ptr<Moment> upload_aside(void* to, const void* from, size_t bytes) override {
+    CAFFE_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, uploads_));
+    return std::make_unique<CudaMoment>(uploads_);
+  }
+  void queue_wait(Moment& moment) override {
+    CAFFE_CUDA(cudaStreamWaitEvent(stream_, static_cast<CudaMoment&>(moment).event(), 0));
+  }
+
   void wait() override { CAFFE_CUDA(cudaStreamSynchronize(stream_)); }
   void* stream() override { return stream_; }
   void precede(void* stream) override { order(stream_, static_cast<cudaStream_t>(stream)); }
@@ -136,7 +146,7 @@ class CudaAccelerator : public Accelerator {
     CAFFE_CUDA(cudaStreamWaitEvent(second, border_, 0));
   }
 
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, uploads_ = nullptr;
   cudaEvent_t border_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 #include "core/accelerator.hpp"
 
 #include "bindings.hpp"
+#include "core/library_folders.hpp"
 
 namespace py = pybind11;
 
@@ -13,6 +14,9 @@ void bind_accelerator(py::module_& m) {
   m.def("choose_accelerator", &choose_accelerator, py::arg("device"),
         "Choose the GPU, counted from 0, before it is used.");
   m.def("chosen_accelerator", &chosen_accelerator, "Number of the GPU, used or not.");
+  m.def(
+      "set_library_folders", [](std::vector<std::string> folders) { library_folders() = std::move(folders); },
+      py::arg("folders"), "Say where to look first for the GPU's libraries.");
   m.def("use_accelerator", [] { accelerator(); }, "Set the GPU up; throws DeviceError where there is none.");
   m.def(
       "stream", [] { return reinterpret_cast<uintptr_t>(accelerator().stream()); },

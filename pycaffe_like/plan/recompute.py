@@ -78,6 +78,8 @@ def make_problem(
         makers = [graph.nodes[step] for step in array.makers]
         if any(lives.data[blobs[top.root].data_id] is not array for node in makers for top in node.tops):
             continue  # a step would overwrite something else as well
+        if any(node.definition.type == "Transfer" for node in makers):
+            continue  # what was copied may have gone on to the next batch
         bottoms = [lives.data[blobs[value.root].data_id] for node in makers for value in node.bottoms]
         problem.sources[array] = [source for source in bottoms if source is not array and source in pooled]
         problem.seconds[array] = sum(_seconds(node) for node in makers)
