@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <set>
 
 #include "core/error.hpp"
 #include "core/onednn.hpp"
@@ -63,10 +64,14 @@ Executor::Executor(std::vector<Step> steps, uint64_t seed)
       backward_ms(steps.size()),
       steps_(std::move(steps)),
       seen_(steps_.size()) {
+  std::set<BlobPtr> blobs;
   for (Step& step : steps_) {
     step.layer->runs_backward = step.need_backward;
     on_device_ |= step.layer->device() == Device::cuda;
+    for (const Blobs* some : {&step.bottoms, &step.tops, &step.layer->params})
+      blobs.insert(some->begin(), some->end());
   }
+  blobs_.assign(blobs.begin(), blobs.end());
   complaint_.reserve(sizeof(Complaint));
   device_iteration_.reserve(sizeof(uint64_t));
 }
@@ -135,15 +140,9 @@ void Executor::reshape() {
 
 std::vector<Storage*> Executor::storages() {
   std::vector<Storage*> all;
-  const auto add = [&](const Blobs& blobs) {
-    for (const BlobPtr& blob : blobs) {
-      all.push_back(&blob->data_storage());
-      all.push_back(&blob->diff_storage());
-    }
-  };
-  for (const Step& step : steps_) {
-    add(step.tops);
-    add(step.layer->params);
+  for (const BlobPtr& blob : blobs_) {
+    all.push_back(&blob->data_storage());
+    all.push_back(&blob->diff_storage());
   }
   return all;
 }

@@ -89,7 +89,7 @@ class _Builder:
         tops = self._make_tops(layer, kind, bottoms, top_shapes, runtime.device)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
         node.params = _make_params(layer, kind, learned)
-        if not runtime.params:  # a layer that brings its learned blobs has given them their values
+        if self.fill and not runtime.params:  # a layer that brings its learned blobs has given them values
             self._give_values(layer, kind, node.params)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed

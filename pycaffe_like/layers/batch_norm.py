@@ -81,6 +81,7 @@ class BatchNorm(LayerType):
             "eps": float(param.eps),
             "scale_bias": _has_scale(layer),
             "relu": False,
+            "addend": False,
         }
 
     @classmethod

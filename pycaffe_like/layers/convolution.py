@@ -140,7 +140,7 @@ class Convolution(LayerType):
     @classmethod
     def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
         """See `LayerType.device_of`: the GPU's kernels are for maps of two or three spatial axes."""
-        maps = len(bottoms[0]) in (4, 5) and layer.message.convolution_param.axis % len(bottoms[0]) == 1
+        maps = len(bottoms[0]) in (4, 5) and cls.layout_of(layer) == "channels_last"
         return super().device_of(layer, bottoms, wanted) if maps else "cpu"
 
     @classmethod

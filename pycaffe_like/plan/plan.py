@@ -24,7 +24,7 @@ from .residual import fuse_sums
 PASSES = {
     "dropout": "Dropout that passes its bottom on, in a net that only tests, is taken out",
     "fusion": "neighbouring layers run as one step",
-    "residual": "a convolution adds the rest of the sum that follows it, where the data between is not kept",
+    "residual": "a step adds the rest of the sum that follows it, where the data between is not kept",
     "relu_pooling": "max pooling masks the gradient for the ReLU below it, where no blob is kept",
     "winograd": "convolutions may use Winograd's algorithm; without it all are direct sums",
     "precision": "activations are bfloat16 where that was asked for",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.direct import assert_near, random_array, run
+from helpers.direct import DEVICE, assert_near, random_array, run
 
 import caffe
 from pycaffe_like import _core as core
@@ -14,6 +14,7 @@ from pycaffe_like.testing import layer_net, net_from_text
 
 SHAPES = yaml.safe_load((Path(__file__).parents[1] / "shapes" / "convolution.yaml").read_text())
 DTYPES = ["float32", "bfloat16"]
+on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="about the CPU's kernels")
 
 CONVS = [torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d]
 
@@ -72,7 +73,10 @@ def integers(*shape, dtype="float32", seed=0):
 
 
 def case_of(name, **changes):
-    return Case(**{**SHAPES[name], **changes})
+    case = Case(**{**SHAPES[name], **changes})
+    if DEVICE != "cpu" and (case.axis != 1 or len(case.bottom) not in (4, 5)):
+        pytest.skip("a net on a GPU keeps convolutions of anything but maps on the CPU")
+    return case
 
 
 def tensor(values):
@@ -96,8 +100,10 @@ def check_against_torch(case, dtype, bottoms=1, draw=random_array):
         assert_near(got, y.detach().numpy(), dtype, case.terms)
     for got, x in zip(result.bottom_diffs, xs):
         assert_near(got, x.grad.numpy(), dtype, case.terms)
-    for got, param, before in zip(result.param_diffs, [weights, *bias], [0.5, -2.0]):
-        assert_near(got - before, param.grad.numpy(), "float32", 4 * bottoms * case.terms)
+    # The GPU's library makes the gradient of the weights in the type of the arrays.
+    types = ["float32" if DEVICE == "cpu" else dtype, "float32"]
+    for got, param, before, kind in zip(result.param_diffs, [weights, *bias], [0.5, -2.0], types):
+        assert_near(got - before, param.grad.numpy(), kind, 4 * bottoms * case.terms)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -116,6 +122,7 @@ def bits_of(case):
     return [*result.tops, *result.bottom_diffs, *result.param_diffs]
 
 
+@on_cpu
 @pytest.mark.parametrize("name", ["tiles_3", "tiles_3_groups", "tiles_5"])
 def test_winograd_computes_other_bits_than_the_direct_sum_and_the_same_ones_again(name):
     case, direct = case_of(name), case_of(name)
@@ -150,6 +157,32 @@ def test_a_fused_relu_clips_values_and_gradients(name, bias_term, dtype):
 @pytest.mark.parametrize("name", ["square", "depthwise", "axis_0"])
 def test_several_bottoms_share_the_weights(name, relu, dtype):
     check_against_torch(case_of(name, relu=relu), dtype, bottoms=3, draw=integers)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the CPU has no TF32")
+def test_rounded_factors_change_no_more_than_their_last_bits():
+    case = case_of("tiles_3_many")
+    x, params, diff = inputs_of(case)
+    options = {"params": params, "top_diffs": [diff], "layout": case.layout}
+    exact = run("Convolution", case.arguments, x, **options)
+    rounded = run("Convolution", {**case.arguments, "tf32": True}, x, **options)
+    for got, wanted in zip([rounded.tops[0], *rounded.param_diffs], [exact.tops[0], *exact.param_diffs]):
+        assert_near(got, wanted, "bfloat16")
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the CPU's plain kernels take them")
+def test_plain_maps_are_refused():
+    case = case_of("square")
+    x = random_array(*case.bottom)
+    with pytest.raises(ShapeError, match=r"convolves channels-last maps .* got a bottom of shape"):
+        run("Convolution", case.arguments, x, params=case.params("float32"), layout="plain")
+
+
+def test_an_axis_counted_from_the_back_is_the_same():
+    x = random_array(2, 3, 6, 5)
+    param = "num_output: 4 kernel_size: 3 bias_filler { value: 2 }"
+    front, back = (layer_net(conv(f"{param} axis: {axis}"), x, seed=3) for axis in (1, -3))
+    assert_near(back.forward()["t0"], front.forward()["t0"], terms=27)
 
 
 # Gradients: which are made, and that they add up
@@ -242,6 +275,7 @@ def test_the_same_input_gives_the_same_bits(dtype):
         assert first.tobytes() == second.tobytes()
 
 
+@on_cpu
 @pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
 @pytest.mark.parametrize("param", ["kernel_size: 3 pad: 1", "kernel_size: 1", "kernel_size: 3 group: 64"])
 def test_blobs_of_two_gigabytes_are_refused_by_every_kernel(param, phase):
@@ -446,8 +480,10 @@ def test_statistics_that_another_net_learns_are_noticed():
     assert np.abs(net.blobs["t0"].data - before).max() > 1, "the old statistics were used"
 
 
-@pytest.mark.parametrize(("phase", "kept"), [(caffe.TRAIN, 0), (caffe.TEST, 2 * 20 * 16 * 9)])
-def test_packed_weights_are_kept_and_counted_where_only_forward_runs(phase, kept):
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_packed_weights_are_kept_and_counted_where_only_forward_runs(phase):
+    """On a GPU they are kept for backward, too."""
+    kept = 2 * 20 * 16 * 9 if phase == caffe.TEST or DEVICE != "cpu" else 0
     text = """layer { name: "x" type: "Input" top: "x"
                       input_param { shape { dim: 2 dim: 16 dim: 5 dim: 5 } } }
               layer { name: "c" type: "Convolution" bottom: "x" top: "c"
