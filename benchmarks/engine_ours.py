@@ -32,6 +32,21 @@ class OurNet:
             self.net.blobs[name].data[...] = values
 
 
+def sgd_settings(rate: float, iteration: int) -> core.UpdateSettings:
+    """Make those of one update."""
+    return core.UpdateSettings(
+        rate=rate,
+        momentum=MOMENTUM,
+        momentum2=0,
+        rms_decay=0,
+        delta=0,
+        weight_decay=WEIGHT_DECAY,
+        l1=False,
+        gradient_scale=1,
+        iteration=iteration,
+    )
+
+
 class OurTraining(OurNet):
     """Steps as the solver takes them: forward, backward, update."""
 
@@ -50,7 +65,7 @@ class OurTraining(OurNet):
     def step(self) -> float:
         """One iteration; returns the loss."""
         loss = self.compute_gradients()
-        self.updater.update(self.settings())
+        self.updater.update(sgd_settings(self.rate, self.iteration))
         self.iteration += 1
         return loss
 
@@ -60,20 +75,6 @@ class OurTraining(OurNet):
         loss = self.net.forward_loss()
         self.net.backward()
         return loss
-
-    def settings(self) -> core.UpdateSettings:
-        """Those of the next update."""
-        return core.UpdateSettings(
-            rate=self.rate,
-            momentum=MOMENTUM,
-            momentum2=0,
-            rms_decay=0,
-            delta=0,
-            weight_decay=WEIGHT_DECAY,
-            l1=False,
-            gradient_scale=1,
-            iteration=self.iteration,
-        )
 
 
 class OurQueuedTraining(OurTraining):
@@ -95,7 +96,7 @@ class OurQueuedTraining(OurTraining):
     def step(self) -> float:
         """Queue an iteration; returns the latest loss that is known."""
         self.net.plan.executor.iteration = self.iteration
-        self._queued.append(self._recorded.run(self.settings()))
+        self._queued.append(self._recorded.run(sgd_settings(self.rate, self.iteration)))
         self.iteration += 1
         return self._wait(self.ahead)
 
