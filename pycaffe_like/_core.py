@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from .errors import DeviceError
 
@@ -25,7 +27,7 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
-def _load() -> object:
+def _load() -> ModuleType:
     flags = _cpu_flags()
     for isa, needed in _NEEDED.items():
         if not needed <= flags:
@@ -45,4 +47,13 @@ def _load() -> object:
     )
 
 
-sys.modules[__name__] = _load()  # type: ignore[assignment]
+def _library_folders() -> list[str]:
+    """Return the folders of this environment in which pip puts NVIDIA's libraries."""
+    nvidia = importlib.util.find_spec("nvidia")
+    places = nvidia.submodule_search_locations if nvidia else None
+    return [str(folder) for place in places or [] for folder in sorted(Path(place).glob("*/lib"))]
+
+
+_loaded = _load()
+_loaded.set_library_folders(_library_folders())
+sys.modules[__name__] = _loaded

@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class Storage:
     """
     Memory, allocated at its first use.
@@ -360,6 +360,10 @@ def read_image_header(file: typing_extensions.Buffer) -> dict[str, typing.Any]:
 def registered_layers(device: str) -> list[str]:
     """
     Names of the types that have a kernel for the device, sorted.
+    """
+def set_library_folders(folders: collections.abc.Sequence[str]) -> None:
+    """
+    Say where to look first for the GPU's libraries.
     """
 def synchronize() -> None:
     """

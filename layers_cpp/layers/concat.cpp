@@ -1,6 +1,5 @@
 // Concat: joins bottoms along one axis. In memory order every bottom is `outer` slabs of consecutive bytes;
-// the top is the bottoms' first slabs, then their second slabs, and so on. Channels-last and axis 1: a slab
-// is a pixel's channels.
+// the top is the bottoms' first slabs, then their second slabs, and so on.
 //
 // Gradient: each wanted bottom gets its slabs of dy (overwritten). A single bottom shares data and diff with
 // the top.
@@ -9,16 +8,10 @@
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
+#include "layers/slabs.hpp"
 
 namespace caffe {
 namespace {
-
-// Number of slabs: dims that lie in memory before `axis`.
-int64_t count_before(const Blob& blob, size_t axis) {
-  if (blob.layout() == Layout::plain) return count(blob.shape(), 0, axis);
-  if (axis == 0) return 1;
-  return axis == 1 ? blob.dim(0) * count(blob.shape(), 2) : blob.dim(0) * count(blob.shape(), 2, axis);
-}
 
 class ConcatLayer : public Layer {
  public:
@@ -38,7 +31,7 @@ class ConcatLayer : public Layer {
 
   void reshape(const Blobs& bottom, const Blobs& top) override {
     const size_t axis = canonical_axis(top[0]->shape(), axis_);
-    slabs_ = count_before(*top[0], axis);
+    slabs_ = slabs_before(*top[0], axis);
     slab_bytes_.clear();
     for (const BlobPtr& each : bottom)
       slab_bytes_.push_back(slabs_ > 0 ? each->bytes() / static_cast<size_t>(slabs_) : 0);

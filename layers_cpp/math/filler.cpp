@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/parallel.hpp"
+#include "math/channels_last.hpp"
 #include "math/philox.hpp"
 
 namespace caffe {
@@ -120,6 +121,16 @@ void fill(const Filler& filler, Blob& blob, uint64_t seed, uint64_t stream, uint
     throw ConfigError("unknown filler type '" + type +
                       "'; known: bilinear, constant, gaussian, msra, positive_unitball, uniform, xavier");
   }
+  blob.data_storage().touch();
+}
+
+void fill_logical(const Filler& filler, Blob& blob, Blob& staging, uint64_t seed, uint64_t stream,
+                  uint64_t iteration) {
+  if (blob.layout() == Layout::plain || filler.type == "constant")
+    return fill(filler, blob, seed, stream, iteration);
+  staging.reshape(blob.shape());
+  fill(filler, staging, seed, stream, iteration);
+  copy_to_channels_last(staging.data(), blob.data(), blob.shape());
   blob.data_storage().touch();
 }
 

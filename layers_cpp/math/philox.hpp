@@ -38,7 +38,9 @@ class Philox {
   }
 
   // Blocks `first` to `first + kLanes - 1` at once: bits[word][lane]. The words are kept in 64-bit lanes
-  // because that is how compilers vectorise the products; four times as fast as block by block.
+  // because that is how compilers vectorise the products; four times as fast as block by block. Not for
+  // kernels, whose threads draw block by block.
+#ifndef __CUDACC__
   template <std::size_t kLanes>
   void draw(uint64_t first, std::array<std::array<uint32_t, kLanes>, 4>& bits) const {
 #pragma omp simd
@@ -62,6 +64,7 @@ class Philox {
       bits[3][lane] = static_cast<uint32_t>(c3);
     }
   }
+#endif
 
  private:
   uint32_t key0_, key1_, stream_, iteration_;

@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/dtype.hpp"
+
 namespace caffe {
 
 // e^x = 2^k e^r with k whole and |r| <= ln(2) / 2; e^r by its Taylor series. 2^k is applied in two halves,
 // which reaches the ends of the range.
-inline float vector_exp(float x) {
+CAFFE_HOST_DEVICE inline float vector_exp(float x) {
   constexpr float kRounder =
       12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, held in the low bits
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
@@ -34,7 +36,7 @@ inline float vector_exp(float x) {
 
 // ln(x) = k ln(2) + ln(m) with m in [sqrt(1/2), sqrt(2)); ln(m) = 2 artanh(t), t = (m - 1) / (m + 1), by its
 // series.
-inline float vector_log(float x) {
+CAFFE_HOST_DEVICE inline float vector_log(float x) {
   constexpr float kSmallest = std::numeric_limits<float>::min();
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   const bool denormal = x < kSmallest;
@@ -54,11 +56,13 @@ inline float vector_log(float x) {
   return x <= 0.0f ? at_zero : upper;
 }
 
-inline float vector_power(float base, float exponent) { return vector_exp(exponent * vector_log(base)); }
+CAFFE_HOST_DEVICE inline float vector_power(float base, float exponent) {
+  return vector_exp(exponent * vector_log(base));
+}
 
 // Near 0 the odd series of Cephes' tanhf, which keeps small values exact; elsewhere (1 - e^-2|x|) / (1 +
 // e^-2|x|).
-inline float vector_tanh(float x) {
+CAFFE_HOST_DEVICE inline float vector_tanh(float x) {
   const float size = x < 0 ? -x : x, square = x * x;
   float series = -5.70498872745e-3f;
   series = series * square + 2.06390887954e-2f;

@@ -2,6 +2,7 @@
 #include "core/accelerator.hpp"
 
 #include "bindings.hpp"
+#include "core/library_folders.hpp"
 
 namespace py = pybind11;
 
@@ -12,6 +13,9 @@ void bind_accelerator(py::module_& m) {
   m.def("accelerator_in_use", &accelerator_in_use, "Whether anything of this process is on the GPU.");
   m.def("choose_accelerator", &choose_accelerator, py::arg("device"),
         "Choose the GPU, counted from 0, before it is used.");
+  m.def(
+      "set_library_folders", [](std::vector<std::string> folders) { library_folders() = std::move(folders); },
+      py::arg("folders"), "Say where to look first for the GPU's libraries.");
   m.def("use_accelerator", [] { accelerator(); }, "Set the GPU up; throws DeviceError where there is none.");
   m.def(
       "synchronize",

@@ -19,7 +19,7 @@ def parts(axis, sizes, shape=SHAPE, dtype="float32"):
 
 @every_form
 @pytest.mark.parametrize("axis", [0, 1, 2, 3, -1, -3])
-@pytest.mark.parametrize("sizes", [(4, 3), (1, 127, 0, 129)])
+@pytest.mark.parametrize("sizes", [(4, 3), (8, 24), (4, 12), (1, 127, 0, 129)])
 def test_bottoms_are_joined_and_their_diffs_cut_apart(layout, dtype, axis, sizes):
     arrays = parts(axis, sizes, dtype=dtype)
     wanted = np.concatenate(arrays, axis)
@@ -46,6 +46,15 @@ def test_only_wanted_gradients_are_written():
     result = run("Concat", {"axis": 1}, *arrays, top_diffs=[diff], propagate_down=[False, True])
     assert result.bottom_diffs[0] is None
     assert np.array_equal(result.bottom_diffs[1], diff[:, 2:])
+
+
+def test_a_hundred_bottoms_are_joined():
+    arrays = parts(1, [1 + index % 3 for index in range(100)])
+    wanted = np.concatenate(arrays, 1)
+    diff = random_array(*wanted.shape, seed=200)
+    result = run("Concat", {"axis": 1}, *arrays, top_diffs=[diff], layout="channels_last")
+    assert np.array_equal(result.tops[0], wanted)
+    assert np.array_equal(np.concatenate(result.bottom_diffs, 1), diff)
 
 
 def test_many_slabs_are_joined_by_all_threads():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.direct import assert_near, every_form, random_array, rounded, run
+from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError
@@ -58,9 +58,9 @@ def test_the_mask_depends_on_seed_and_iteration_only():
 def test_two_layers_draw_different_masks():
     masks = []
     for stream in (1, 2):
-        layer = core.create_layer("Dropout", "cpu", arguments())
+        layer = core.create_layer("Dropout", DEVICE, arguments())
         layer.stream = stream
-        x, y = core.Blob([4096]), core.Blob([4096])
+        x, y = (core.Blob([4096], "float32", "plain", DEVICE) for _ in range(2))
         x.data[...] = 1
         step = core.Step(
             name="drop", layer=layer, bottoms=[x], tops=[y],

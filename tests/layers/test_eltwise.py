@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from helpers.direct import assert_near, every_form, random_array, rounded, run
+from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
@@ -99,6 +99,23 @@ def test_stable_gradient_of_prod_is_exact_at_zero():
     quick = run("Eltwise", arguments("PROD", stable=False), x, y, top_diffs=[np.ones(2, np.float32)])
     assert np.isnan(quick.bottom_diffs[0][0])
     assert np.isnan(quick.bottom_diffs[1][1])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_hundred_bottoms_are_added(relu):
+    coeff = [0.5 + index % 7 for index in range(100)]
+    arrays = inputs(100, "float32", shape=(3, 43))
+    check_against_torch(
+        lambda *x: (torch.relu if relu else torch.clone)(sum(c * each for c, each in zip(coeff, x))),
+        arguments("SUM", coeff, relu=relu), arrays, "plain", "float32", terms=100,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the CPU has no such limit")
+@pytest.mark.parametrize("operation", ["PROD", "MAX"])
+def test_more_bottoms_than_a_kernel_takes_are_rejected(operation):
+    with pytest.raises(ShapeError, match=f"operation {operation} takes at most 64 bottoms on a GPU, got 65"):
+        run("Eltwise", arguments(operation, bottoms=65), *inputs(65, "float32", shape=(3,)))
 
 
 def test_infinity_and_nan_pass_through_a_sum():

@@ -16,6 +16,11 @@ SHAPES = [
     (1, 129, 2, 3),
     (2, 3, 4, 3, 2),
     (2, 128, 1, 1),
+    (3, 70, 9, 15),
+    (2, 3, 33, 40),
+    (2, 9, 20, 15),
+    (1, 300, 2, 4),
+    (1, 1100, 1, 3),
 ]
 PAIRS = list(itertools.product(FORMS, FORMS))
 
@@ -25,9 +30,8 @@ def convert(shape, from_form, to_form, x, dy, flag=True):
 
     Plain float32 blobs stand at both ends, since bfloat16 blobs cannot be written from Python.
     """
-    ends = [core.Blob(list(shape)) for _ in range(2)]
-    (from_layout, from_dtype), (to_layout, to_dtype) = from_form, to_form
-    inner = [core.Blob(list(shape), from_dtype, from_layout), core.Blob(list(shape), to_dtype, to_layout)]
+    ends = [core.Blob(list(shape), "float32", "plain", DEVICE) for _ in range(2)]
+    inner = [core.Blob(list(shape), dtype, layout, DEVICE) for layout, dtype in (from_form, to_form)]
     blobs = [ends[0], *inner, ends[1]]
     steps = [
         core.Step(

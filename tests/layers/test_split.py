@@ -7,7 +7,7 @@ from pycaffe_like.testing import layer_net, net_from_text
 
 
 @every_form
-@pytest.mark.parametrize("tops", [1, 2, 3, 5])
+@pytest.mark.parametrize("tops", [1, 2, 3, 5, 150])
 def test_tops_are_the_bottom_and_its_diff_is_their_sum(layout, dtype, tops):
     x = random_array(2, 129, 3, 5, dtype=dtype)
     diffs = [random_array(*x.shape, dtype=dtype, seed=seed) for seed in range(1, tops + 1)]

@@ -1,0 +1,51 @@
+// The ways in which cuDNN can compute a convolution, and the one that is taken.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "math/cudnn_graph.hpp"
+
+namespace caffe::cuda {
+
+// The device that is planned for: the one the handle belongs to, or, without a handle, one that is only
+// described; such plans cannot be executed.
+struct PlanningDevice {
+  cudnnHandle_t handle = nullptr;
+  const Descriptor* properties = nullptr;
+};
+
+class Plan {
+ public:
+  // Builds one of the ways to compute the graph, of which `name` says which. Throws Unsupported if cuDNN
+  // finds that it does not exist after all.
+  Plan(std::shared_ptr<const Graph> graph, Descriptor config, std::string name, bool fused,
+       const PlanningDevice& device);
+
+  void execute(cudnnHandle_t handle, const Pointers& pointers, void* workspace) const;
+  size_t workspace_bytes() const { return workspace_bytes_; }
+  // Whether it does all that the spec asks for; if not, bias, addend and ReLU are left to the caller.
+  bool fused() const { return fused_; }
+  // Tells the plans for one spec apart; the same in every process that uses this version of cuDNN.
+  const std::string& name() const { return name_; }
+
+ private:
+  std::shared_ptr<const Graph> graph_;
+  Descriptor config_, plan_{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
+  std::string name_;
+  bool fused_;
+  size_t workspace_bytes_;
+};
+
+// Plans for one pass of a convolution; none if cuDNN has no such kernel. Up to `at_most` that do all the spec
+// asks for, those first that cuDNN thinks fastest, then as many that leave bias, addend and ReLU to the
+// caller; but of a single plan that is wanted, only the best. They compute in the precision that the spec
+// asks for and give the same bits at every run; only if no kernel does, one that may not.
+std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
+                             size_t at_most);
+// The one of them that has this name, if there is one; the others are not built.
+std::optional<Plan> find_plan(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
+                              const std::string& name);
+
+}  // namespace caffe::cuda

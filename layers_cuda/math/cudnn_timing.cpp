@@ -1,0 +1,98 @@
+#include "math/cudnn_timing.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/accelerator.hpp"
+#include "core/check.hpp"
+#include "math/cudnn_run.hpp"
+
+namespace caffe::cuda {
+namespace {
+
+// The first round finds the clock of the GPU still rising, so that each plan gets a second chance.
+constexpr int kRounds = 2, kRuns = 4;
+
+// Bytes of what a convolution reads and writes.
+struct Sizes {
+  size_t x, w, y, addend, bias, workspace = 0;
+
+  Sizes(const ConvolutionSpec& spec, const std::vector<Plan>& plans)
+      : x(bytes(spec, spec.items, spec.in, spec.channels)),
+        w(bytes(spec, spec.outputs, spec.kernel, spec.channels / spec.group)),
+        y(bytes(spec, spec.items, spec.out, spec.outputs)),
+        addend(spec.addend ? y : 0),
+        bias(static_cast<size_t>(spec.outputs) * sizeof(float)) {
+    for (const Plan& plan : plans) workspace = std::max(workspace, plan.workspace_bytes());
+  }
+  static size_t bytes(const ConvolutionSpec& spec, int64_t count, const std::vector<int64_t>& spatial,
+                      int64_t channels) {
+    for (const int64_t size : spatial) count *= size;
+    return static_cast<size_t>(count * channels) * size_of(spec.dtype);
+  }
+  bool fit() const {
+    constexpr size_t kReserve = size_t{64} << 20;  // for the kernels' code, and what alignment costs
+    size_t free = 0, total = 0;
+    CAFFE_CUDA(cudaMemGetInfo(&free, &total));
+    return x + w + y + addend + bias + workspace + kReserve <= free;
+  }
+};
+
+class Zeros {
+ public:
+  explicit Zeros(size_t bytes) : memory_(accelerator().allocate(std::max<size_t>(bytes, 1))) {
+    accelerator().clear(memory_, bytes);
+  }
+  ~Zeros() { accelerator().release(memory_); }
+  Zeros(const Zeros&) = delete;
+  void* get() const { return memory_; }
+
+ private:
+  void* memory_;
+};
+
+class Stopwatch {
+ public:
+  Stopwatch(const ConvolutionSpec& spec, const Sizes& sizes)
+      : spec_(spec),
+        x_(sizes.x),
+        w_(sizes.w),
+        y_(sizes.y),
+        addend_(sizes.addend),
+        bias_(sizes.bias),
+        workspace_(sizes.workspace) {
+    context_.stream = accelerator().stream();
+  }
+
+  double milliseconds(const Plan& plan) {
+    repeat(plan, 1);
+    const auto start = accelerator().mark();
+    repeat(plan, kRuns);
+    return accelerator().mark()->milliseconds_since(*start);
+  }
+
+ private:
+  void repeat(const Plan& plan, int times) {
+    const Pointers pointers{x_.get(), w_.get(), y_.get(), spec_.bias ? bias_.get() : nullptr,
+                            spec_.addend ? addend_.get() : nullptr};
+    while (times-- > 0) run(context_, spec_, plan, pointers, workspace_.get());
+  }
+
+  const ConvolutionSpec& spec_;
+  const Zeros x_, w_, y_, addend_, bias_, workspace_;
+  Context context_{};
+};
+
+}  // namespace
+
+std::optional<size_t> fastest(const ConvolutionSpec& spec, const std::vector<Plan>& plans) {
+  const Sizes sizes(spec, plans);
+  if (!sizes.fit()) return std::nullopt;
+  Stopwatch stopwatch(spec, sizes);
+  std::vector<double> times(plans.size(), std::numeric_limits<double>::infinity());
+  for (int round = 0; round < kRounds; ++round)
+    for (size_t i = 0; i < plans.size(); ++i) times[i] = std::min(times[i], stopwatch.milliseconds(plans[i]));
+  return static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
+}
+
+}  // namespace caffe::cuda
