@@ -40,7 +40,7 @@ def main() -> None:
     start = time.perf_counter()
     _run("cmake", "--build", str(options.folder))
     figures.note(compile_seconds=_since(start))
-    _run(str(ROOT / ".ci" / "assemble"), str(options.folder))
+    _run("bash", str(ROOT / ".ci" / "assemble"), str(options.folder))
 
 
 def configure_arguments(folder: Path, *, emulated: bool) -> list[str]:

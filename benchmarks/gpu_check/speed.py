@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from typing import Any
 
 from benchmarks.duel import Contender, Duel, run_pairs
@@ -29,10 +30,13 @@ def main() -> int:
     task: Task = options.task
     figures = Figures()
     figures.note(net=task.name, batch=task.batch, precision=task.precision, peer=task.engine)
-    contenders = [Contender(task.run_by(engine), threads()) for engine in ("ours", task.engine)]
+    contenders: list[Contender] = []
     try:
-        for contender in contenders:
-            contender.prepare()
+        for engine in ("ours", task.engine):  # one after the other: both look for their fastest kernels
+            start = time.perf_counter()
+            contenders.append(Contender(task.run_by(engine), threads()))
+            contenders[-1].prepare()
+            figures.note(**{f"{engine}_ready_seconds": round(time.perf_counter() - start, 1)})
         figures.note(**facts(contenders), clocks_before=read_clocks())
         duel = run_pairs(contenders, options.pairs, options.seconds, gate=False)
     finally:
