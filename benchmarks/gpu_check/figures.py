@@ -23,7 +23,8 @@ class Figures:
         """Add figures, or replace them."""
         self.values.update(values)
         for name, value in values.items():
-            print(f"{name}: {value}", flush=True)
+            if not isinstance(value, dict):  # a table; whoever makes it prints its lines
+                print(f"{name}: {value}", flush=True)
         if self.path:
             partial = self.path.with_suffix(".partial")
             partial.write_text(json.dumps(self.values))

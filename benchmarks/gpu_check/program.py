@@ -99,7 +99,7 @@ def _correctness(settings: Settings) -> Iterator[Step]:
     options = {"needs": (BUILD,), "environment": apart}
     hostile = f"--ignore={contract}/test_hostile.py"  # about files, not about devices
     suite = _module("suite", layers, contract, cuda, hostile)
-    yield Step("tests", suite, 150, needs=(BUILD,), environment=on_gpu)
+    yield Step("tests", suite, 200, needs=(BUILD,), environment=on_gpu)
     yield Step("gpu-tests", _module("suite", "-m", "gpu", str(ROOT / "tests")), 120, **options)
     iterations = ("--iterations", "3") if settings.emulated else ()
     yield Step("same-bits", _module("same_bits", *iterations), 90, **options)
