@@ -60,7 +60,8 @@ def _found(step: Figures) -> str:
     figures = step["figures"]
     if step["status"] == "skipped":
         return str(step["tail"]).splitlines()[-1] if step["tail"] else ""
-    parts = [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
+    parts = [str(step["tail"]).splitlines()[-1][:120]] if step["status"] == "failed" and step["tail"] else []
+    parts += [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
     parts += [f"{name}: {figures[name]}" for name in ("float32", "bfloat16") if name in figures]
     if "failures" in figures:
         parts += [test.rpartition(".")[2] for test in figures["failures"][:_WORST_SHOWN]]
