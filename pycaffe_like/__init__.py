@@ -1,8 +1,9 @@
 """Caffe, reborn: nets and solvers declared in prototxt, planned ahead, run by C++ layers."""
 
-from .device import set_device, set_mode_cpu, set_mode_gpu
+from .device import gpu_stream, set_device, set_mode_cpu, set_mode_gpu
 from .layer_type import layer_types as _layer_types
 from .net import TEST, TRAIN, Net
+from .pycuda_arrays import pycuda_array, pycuda_context
 from .python_layer import Layer
 from .seeds import set_random_seed
 from .solver import (
@@ -28,7 +29,10 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "get_solver",
+    "gpu_stream",
     "layer_type_list",
+    "pycuda_array",
+    "pycuda_context",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",

@@ -8,7 +8,29 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+class DeviceArray:
+    """
+    An array on the GPU, for packages that compute there.
+    """
+    def __dlpack__(self, *, stream: typing.Any = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> typing_extensions.CapsuleType:
+        ...
+    def __dlpack_device__(self) -> tuple[int, int]:
+        ...
+    @property
+    def __cuda_array_interface__(self) -> dict[str, typing.Any]:
+        ...
+    @property
+    def dtype(self) -> str:
+        ...
+    @property
+    def ptr(self) -> int:
+        """
+        Address on the GPU.
+        """
+    @property
+    def shape(self) -> tuple[int, ...]:
+        ...
 class Storage:
     """
     Memory, allocated at its first use.
@@ -117,6 +139,16 @@ class Blob:
     def dtype(self) -> str:
         ...
     @property
+    def gpu_data(self) -> DeviceArray:
+        """
+        The values on the GPU, for packages that compute there.
+        """
+    @property
+    def gpu_diff(self) -> DeviceArray:
+        """
+        The gradient on the GPU.
+        """
+    @property
     def height(self) -> int:
         """
         Axis 2, or 1.
@@ -178,7 +210,7 @@ class Layer:
     A layer object; subclass it to write one in Python.
     """
     shapes_its_tops: bool
-    def __init__(self) -> None:
+    def __init__(self, device: str = 'cpu') -> None:
         ...
     def param_shapes(self, bottoms: collections.abc.Sequence[collections.abc.Sequence[int]]) -> list[list[int]]:
         """
@@ -329,6 +361,10 @@ def choose_accelerator(device: int) -> None:
     """
     Choose the GPU, counted from 0, before it is used.
     """
+def chosen_accelerator() -> int:
+    """
+    Number of the GPU, used or not.
+    """
 def copy_gbytes_per_second(bytes: int) -> float:
     """
     Copies between two arrays that together have `bytes`, in GB/s; reads and writes both count.
@@ -364,6 +400,10 @@ def registered_layers(device: str) -> list[str]:
 def set_library_folders(folders: collections.abc.Sequence[str]) -> None:
     """
     Say where to look first for the GPU's libraries.
+    """
+def stream() -> int:
+    """
+    Handle of the stream that work is queued on, a cudaStream_t.
     """
 def synchronize() -> None:
     """

@@ -41,6 +41,21 @@ def set_device(device: int) -> None:
     core.choose_accelerator(device)
 
 
+def gpu_stream() -> int:
+    """Handle of the CUDA stream on which nets run, for packages that take one.
+
+    Raises
+    ------
+    DeviceError
+        There is no GPU that can be used.
+
+    Examples
+    --------
+    ``torch.cuda.ExternalStream(caffe.gpu_stream())``
+    """
+    return core.stream()
+
+
 def default_device() -> str:
     """Where nets are built: "cpu" or "cuda"."""
     return _mode

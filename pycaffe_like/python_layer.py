@@ -21,11 +21,20 @@ class Phase(enum.IntEnum):
 
 
 class BlobVec(list[core.Blob]):
-    """Learned blobs of a layer."""
+    """Learned blobs of a layer, on its device."""
+
+    device = "cpu"
 
     def add_blob(self, *dims: int) -> None:
         """Append a blob of this shape, filled with zeros."""
-        self.append(core.Blob(dims))
+        self.append(core.Blob(dims, device=self.device))
+
+    def move(self, device: str) -> None:
+        """Keep the blobs on this device from now on, with the values they have."""
+        self.device = device
+        for index, blob in enumerate(self):
+            self[index] = core.Blob(blob.shape, device=device)
+            self[index].data[...] = blob.data
 
 
 class Layer(ABC):
@@ -44,6 +53,12 @@ class Layer(ABC):
         TRAIN or TEST.
     blobs : BlobVec
         Learned blobs; ``self.blobs.add_blob(3, 4)`` in `setup` adds one.
+
+    Notes
+    -----
+    A class with ``forward_gpu(bottom, top)`` or ``backward_gpu(top, propagate_down, bottom)`` runs on the GPU
+    in a net that does: these methods run there in place of `forward` and `backward`, and compute on the
+    blobs' ``gpu_data`` and ``gpu_diff``.
     """
 
     type: ClassVar[str] = "Python"

@@ -29,6 +29,8 @@ void choose_accelerator(int device) {
   chosen_device = device;
 }
 
+int chosen_accelerator() { return chosen_device; }
+
 Accelerator& accelerator() {
   if (!instance) {
     if (!factory()) throw DeviceError("this build of pycaffe-like runs on the CPU only");

@@ -24,6 +24,9 @@ class Moment {
   virtual double milliseconds_since(Moment& earlier) = 0;  // waits for both
 };
 
+// A queue of somebody else: CUDA's default stream, on which other packages work unless told otherwise.
+inline constexpr void* kDefaultStream = nullptr;
+
 // Work is queued in order and done later, unless a function says that it waits. Errors of queued work show up
 // at a wait. Throws DeviceError.
 class Accelerator {
@@ -50,6 +53,10 @@ class Accelerator {
   virtual void queue_wait(Moment& moment) = 0;
 
   virtual void* stream() = 0;  // a cudaStream_t
+  // Order with the work of somebody else on his stream: what he queues from now on waits for what has been
+  // queued here, and the other way round.
+  virtual void precede(void* stream) = 0;
+  virtual void follow(void* stream) = 0;
   virtual std::unique_ptr<Moment> mark() = 0;
   // Runs `body`, which queues work and neither waits nor allocates; records the work instead of doing it.
   virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
@@ -65,5 +72,6 @@ using AcceleratorFactory = std::function<std::unique_ptr<Accelerator>(int device
 void register_accelerator(AcceleratorFactory factory);
 bool accelerator_built();
 void choose_accelerator(int device);
+int chosen_accelerator();
 
 }  // namespace caffe

@@ -105,6 +105,7 @@ void Executor::set_loss_weights(size_t index) {
       Storage& diff = step.tops[i]->diff_storage();
       std::fill_n(static_cast<T*>(diff.host_data()), step.tops[i]->count(), T(step.loss_weights[i]));
       diff.host_wrote();
+      diff.publish();  // also in the middle of a run
     });
   }
 }

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "core/accelerator.hpp"
+#include "core/error.hpp"
 
 namespace caffe {
 namespace {
@@ -85,14 +86,17 @@ void Storage::write_zeros() {
 void* Storage::data() {
   if (!memory_) allocate();
   if (zero_) write_zeros();
-  if (mirror_ && mirror_->written) upload();
+  if (mirror_ && mirror_->written) {
+    if (host_changed()) upload();
+    mirror_->written = false;
+  }
   return memory_.get();
 }
 
 void Storage::clear() {
   zero_ = memory_ != nullptr;
+  if (zero_ && exposed()) write_zeros();
   device_wrote();
-  if (zero_ && exposed()) data();
 }
 
 void* Storage::overwrite() {
@@ -113,11 +117,28 @@ void Storage::alias(void* memory, size_t bytes, std::shared_ptr<void> owner) {
 std::shared_ptr<void> Storage::host_memory() {
   data();
   if (device_ == Device::cpu) return memory_;
-  if (!mirror_) mirror_ = std::make_unique<Mirror>(Mirror{.memory = allocate_mirror(bytes_)});
+  const bool others_write = device_views_ > 0;
+  if (others_write || (mirror_ && !mirror_->original.empty())) publish();
+  if (!mirror_) mirror_ = std::make_unique<Mirror>(Mirror{.memory = allocate_mirror(bytes_), .original = {}});
   if (mirror_->stale) accelerator().download(mirror_->memory.get(), memory_.get(), bytes_);
   if (mirror_->stale || mirror_->uploading) accelerator().wait();
-  mirror_->stale = mirror_->uploading = false;
+  mirror_->stale = others_write;
+  mirror_->uploading = false;
+  mirror_->original.clear();
+  if (others_write) mirror_->remember(bytes_);
   return mirror_->memory;
+}
+
+std::shared_ptr<void> Storage::device_memory() {
+  data();
+  publish();
+  if (mirror_) {
+    mirror_->stale = true;
+    if (views_ > 0) mirror_->remember(bytes_);
+  }
+  touch();
+  accelerator().precede(kDefaultStream);
+  return memory_;
 }
 
 void Storage::host_wrote() {
@@ -125,30 +146,70 @@ void Storage::host_wrote() {
   if (mirror_) mirror_->written = true;
 }
 
+void Storage::Mirror::remember(size_t bytes) {
+  const auto* begin = static_cast<const char*>(memory.get());
+  original.assign(begin, begin + bytes);
+}
+
+bool Storage::host_changed() const {
+  if (!mirror_ || !(mirror_->written || views_ > 0)) return false;
+  if (mirror_->original.empty()) return !mirror_->stale;
+  return std::memcmp(mirror_->memory.get(), mirror_->original.data(), bytes_) != 0;
+}
+
 void Storage::upload() {
   accelerator().upload(memory_.get(), mirror_->memory.get(), bytes_);
   mirror_->uploading = true;
   mirror_->written = false;
+  if (!mirror_->original.empty()) mirror_->remember(bytes_);
 }
 
 void Storage::publish() {
-  if (!mirror_ || mirror_->stale || !(mirror_->written || exposed())) return;
+  if (device_views_ > 0) accelerator().follow(kDefaultStream);
+  if (!host_changed()) return;
   upload();
-  if (!exposed()) return;
+  if (views_ == 0) return;
   accelerator().wait();  // whoever holds a view may write at any time
   mirror_->uploading = false;
 }
 
 void Storage::device_wrote() {
+  if (device_views_ > 0) accelerator().precede(kDefaultStream);
   if (!mirror_) return;
   mirror_->stale = true;
   mirror_->written = false;
-  if (exposed()) host_memory();
+  mirror_->original.clear();
+  if (views_ > 0) host_memory();
+}
+
+void Storage::refresh() {
+  if (!mirror_) return;
+  data();
+  device_wrote();
+}
+
+void Storage::add_view() {
+  ++views_;
+  touch();
 }
 
 void Storage::remove_view() {
   --views_;
   host_wrote();
+  if (device_views_ == 0) return;
+  try {
+    data();
+    accelerator().precede(kDefaultStream);
+  } catch (const DeviceError&) {
+    // A view ends anywhere. Whoever uses the device next is told.
+  }
+}
+
+void Storage::add_device_view() { ++device_views_; }
+
+void Storage::remove_device_view() {
+  --device_views_;
+  touch();
 }
 
 }  // namespace caffe

@@ -3,12 +3,17 @@
 //
 // One on the GPU has a copy in the host's memory as soon as somebody there wants to look at it. The two are
 // brought together when the host asks (host_data) and before and after every run (publish, device_wrote).
+//
+// Views are handed out to others, who may write at any time: views of the host (NumPy arrays) and views on
+// the device. As long as one of the latter lives, the device's contents count, and what the host has changed
+// is found by comparison. Work that others queue on CUDA's default stream runs in order with ours.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/device.hpp"
 
@@ -42,6 +47,11 @@ class Storage {
   void publish();
   // The host's copy is out of date from now on. If a view looks at it, it is renewed at once.
   void device_wrote();
+  // The same in the middle of a run, when the host may have written since its beginning.
+  void refresh();
+  // For somebody who has added a device view: the memory on the device, shared, with what the host has
+  // written.
+  std::shared_ptr<void> device_memory();
 
   // Uses `bytes()` of `arena` from `offset` on, which other storages may overwrite when the plan says so; the
   // contents are unspecified at first. Lasts until the next alias() or a reserve() that must grow.
@@ -68,22 +78,28 @@ class Storage {
   // view handed out to Python may write at any time, so they count as changed as long as one lives.
   void touch() { ++version_; }
   uint64_t version() const { return version_; }
-  bool exposed() const { return views_ > 0; }
-  void add_view() { ++views_; }
+  bool exposed() const { return views_ > 0 || device_views_ > 0; }
+  void add_view();
   void remove_view();
+  void add_device_view();
+  void remove_device_view();  // from any thread
 
  private:
   // The host's copy of memory on a device.
   struct Mirror {
+    void remember(size_t bytes);  // in `original`
+
     std::shared_ptr<void> memory;
-    bool stale = true;       // the device has newer contents
-    bool written = false;    // the host may have
-    bool uploading = false;  // queued work may still read it
+    bool stale = true;           // the device has newer contents
+    bool written = false;        // the host may have
+    bool uploading = false;      // queued work may still read it
+    std::vector<char> original;  // its contents when it was last equal to the device's, if others write there
   };
 
   void* allocate();
   void write_zeros();
   void upload();
+  bool host_changed() const;  // whether the device lacks what the host has written
 
   const Device device_;
   std::shared_ptr<void> memory_;
@@ -93,7 +109,7 @@ class Storage {
   size_t bytes_ = 0;
   bool zero_ = false;  // cleared, but the zeros are not written yet
   std::atomic<uint64_t> version_{1};
-  std::atomic<int> views_{0};
+  std::atomic<int> views_{0}, device_views_{0};
 };
 
 // Remembers which version of a storage something was derived from.

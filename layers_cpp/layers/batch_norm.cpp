@@ -10,7 +10,7 @@
 //
 // Channels-last memory is a matrix of rows by C channels, which the kernels stream over once for the
 // statistics and once for the result. Other shapes are planes of `inner` values a channel. In place, xhat is
-// kept for backward.
+// kept for backward. The argument `addend`, a second bottom to add before the ReLU, is for the GPU only.
 #include <algorithm>
 #include <cmath>
 
@@ -123,7 +123,7 @@ class BatchNormLayer : public Layer {
         fraction_(args.real("moving_average_fraction")),
         eps_(args.real("eps")) {}
 
-  std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override { return bottoms; }
+  std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override { return {bottoms[0]}; }
 
   std::vector<Shape> param_shapes(const std::vector<Shape>& bottoms) const override {
     const Shape channels{bottoms[0].size() > 1 ? bottoms[0][1] : 1};

@@ -10,7 +10,6 @@
 #include <tuple>
 
 #include "core/blob.hpp"
-#include "core/parallel.hpp"
 
 namespace caffe {
 
@@ -33,6 +32,12 @@ class Broadcast {
   int64_t count() const { return count_; }
   int64_t coefficients() const { return coefficients_; }
   bool packed() const { return channels_ > 1 && spatial_ > 1; }  // memory order differs from the logical one
+
+  // For kernels that walk the memory themselves: A, B, R, D, and, if packed(), how many channels and how many
+  // places a channel the coefficients have, else 1 and 1.
+  std::array<int64_t, 4> extents() const { return {a_, b_, r_, d_}; }
+  int64_t channels() const { return packed() ? channels_ : 1; }
+  int64_t spatial() const { return packed() ? spatial_ : 1; }
 
   // Calls move(logical index, packed index) for every coefficient.
   template <class Move>

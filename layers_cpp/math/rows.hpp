@@ -37,6 +37,10 @@ class Rows {
   }
   bool contiguous() const { return step == 1; }
 
+  // The axes that number the rows, neighbours joined where they lie in memory like one, and their strides.
+  const std::vector<int64_t>& dims() const { return dims_; }
+  const std::vector<int64_t>& strides() const { return strides_; }
+
   int64_t count = 0, length = 0, step = 1;
 
  private:

@@ -75,9 +75,7 @@ void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float
 
 void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
           float* u) {
-  const double time = static_cast<double>(s.iteration) + 1;
-  const float corrected = rate * static_cast<float>(std::sqrt(1 - std::pow(s.momentum2, time)) /
-                                                    (1 - std::pow(s.momentum, time)));
+  const float corrected = rate * adam_correction(s);
   each(s, decay, n, w, g, h, u, [&](float gradient, float& mean, float& variance) {
     mean = s.momentum * mean + (1 - s.momentum) * gradient;
     variance = s.momentum2 * variance + (1 - s.momentum2) * gradient * gradient;
@@ -195,6 +193,12 @@ Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mu
     }
 }
 
+float adam_correction(const UpdateSettings& settings) {
+  const double time = static_cast<double>(settings.iteration) + 1;
+  return static_cast<float>(std::sqrt(1 - std::pow(settings.momentum2, time)) /
+                            (1 - std::pow(settings.momentum, time)));
+}
+
 void Updater::update(const UpdateSettings& settings) {
   send(settings);
   apply();
@@ -202,7 +206,12 @@ void Updater::update(const UpdateSettings& settings) {
 }
 
 void Updater::touch() {
-  for (const BlobPtr& param : params_) param->data_storage().touch();
+  for (const BlobPtr& param : params_) {
+    param->data_storage().touch();
+    param->data_storage().device_wrote();
+    param->diff_storage().device_wrote();
+  }
+  for (const BlobPtr& blob : history_) blob->data_storage().device_wrote();
 }
 
 void Updater::clear_gradients() {

@@ -23,6 +23,9 @@ struct UpdateSettings {
   int64_t iteration = 0;     // updates done before this one
 };
 
+// What Adam's rate is multiplied by, because its histories start at zero.
+float adam_correction(const UpdateSettings& settings);
+
 class Updater {
  public:
   virtual ~Updater() = default;
@@ -31,7 +34,7 @@ class Updater {
   void update(const UpdateSettings& settings);
 
   // The same in parts, of which apply() can be recorded: what changes with every update, the work, and a note
-  // that the params have changed.
+  // that params and history have changed.
   virtual void send(const UpdateSettings& settings) = 0;
   virtual void apply() = 0;
   void touch();

@@ -67,6 +67,7 @@ class CudaAccelerator : public Accelerator {
     CAFFE_CUDA(cudaSetDevice(device));
     CAFFE_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     CAFFE_CUDA(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
+    CAFFE_CUDA(cudaEventCreateWithFlags(&border_, cudaEventDisableTiming));
   }
 
   void* allocate(size_t bytes) override {
@@ -119,6 +120,8 @@ class CudaAccelerator : public Accelerator {
 
   void wait() override { CAFFE_CUDA(cudaStreamSynchronize(stream_)); }
   void* stream() override { return stream_; }
+  void precede(void* stream) override { order(stream_, static_cast<cudaStream_t>(stream)); }
+  void follow(void* stream) override { order(static_cast<cudaStream_t>(stream), stream_); }
   std::unique_ptr<Moment> mark() override { return std::make_unique<CudaMoment>(stream_); }
 
   std::unique_ptr<Recording> record(const std::function<void()>& body) override {
@@ -137,7 +140,14 @@ class CudaAccelerator : public Accelerator {
   }
 
  private:
+  // A wait keeps the moment it was asked for, so one event serves all.
+  void order(cudaStream_t first, cudaStream_t second) {
+    CAFFE_CUDA(cudaEventRecord(border_, first));
+    CAFFE_CUDA(cudaStreamWaitEvent(second, border_, 0));
+  }
+
   cudaStream_t stream_ = nullptr, uploads_ = nullptr;
+  cudaEvent_t border_ = nullptr;
 };
 
 const bool registered = [] {

@@ -7,14 +7,14 @@
 
 #include "core/scratch.hpp"
 #include "math/convolution.hpp"
-#include "math/cudnn_choices.hpp"
+#include "math/cudnn_cache.hpp"
 #include "math/cudnn_run.hpp"
 #include "math/cudnn_timing.hpp"
 
 namespace caffe::cuda {
 namespace {
 
-constexpr size_t kCandidates = 5;  // plans of each kind that are timed
+constexpr size_t kCandidates = 3;  // plans of each kind that are timed; each may take a second to build
 
 std::string joined(const std::vector<int64_t>& values) {
   std::ostringstream text;
@@ -39,27 +39,48 @@ std::string describe(const ConvolutionSpec& spec, Pass pass) {
   return text + (spec.bias ? ", bias" : "") + (spec.addend ? ", addend" : "") + (spec.relu ? ", relu" : "");
 }
 
-// CAFFE_CONVOLUTION_TIMING=0 takes cuDNN's first suggestion. It does not depend on how busy the GPU happens
-// to be, nor on what is remembered: the same kernels, hence the same bits, on all machines with the same GPU.
+// CAFFE_CONVOLUTION_TIMING=0 takes cuDNN's first suggestion, which does not depend on how busy the GPU
+// happens to be: the same kernels, hence the same bits, on all machines with the same GPU and libraries.
 bool timing_wanted() {
   const char* wish = std::getenv("CAFFE_CONVOLUTION_TIMING");
   return !wish || std::string(wish) != "0";
 }
 
-Plan choose(const ConvolutionSpec& spec, Pass pass, const std::string& description) {
-  static Choices& choices = *new Choices(cache_file("convolutions.txt"));
-  const PlanningDevice device = cudnn_device();
-  const std::string key = cudnn_device_name() + ", " + description;
-  const bool timing = timing_wanted();
-  if (timing)
-    if (auto known = find_plan(spec, pass, device, choices.find(key))) return std::move(*known);
-  std::vector<Plan> plans = make_plans(spec, pass, device, timing ? kCandidates : 1);
+Plan choose(const ConvolutionSpec& spec, Pass pass, const std::string& description, bool timing) {
+  std::vector<Plan> plans = make_plans(spec, pass, cudnn_device(), timing ? kCandidates : 1);
   if (plans.empty()) throw DeviceError(message("cuDNN has no kernel for the convolution: ", description));
-  if (plans.size() == 1) return std::move(plans.front());
-  const auto best = fastest(spec, plans);
-  if (!best) return std::move(plans.front());  // no room to take the time; the net itself may still fit
-  choices.remember(key, plans[*best].name());
-  return std::move(plans[*best]);
+  // Without room to take the time, the first has to do; the net itself may still fit.
+  const size_t best = plans.size() > 1 ? fastest(spec, plans).value_or(0) : 0;
+  return std::move(plans[best]);
+}
+
+// What another process has remembered, unless cuDNN cannot make sense of it.
+std::optional<Plan> recall(const Cache& cache, const std::string& key) {
+  const auto text = cache.find(key);
+  if (!text) return std::nullopt;
+  try {
+    return Plan(*text, cudnn_device());
+  } catch (const DeviceError&) {
+    return std::nullopt;
+  }
+}
+
+void remember(const Cache& cache, const std::string& key, const Plan& plan) {
+  try {
+    cache.remember(key, plan.to_text());
+  } catch (const Unsupported&) {
+    // Then it is chosen again by the next process.
+  }
+}
+
+Plan recall_or_choose(const ConvolutionSpec& spec, Pass pass, const std::string& description) {
+  static const Cache cache(cache_folder("convolutions"));
+  const bool timing = timing_wanted();
+  const std::string key = cudnn_device_name() + (timing ? ", timed, " : ", untimed, ") + description;
+  if (auto known = recall(cache, key)) return std::move(*known);
+  Plan plan = choose(spec, pass, description, timing);
+  remember(cache, key, plan);
+  return plan;
 }
 
 using PlanPtr = std::shared_ptr<const Plan>;
@@ -71,7 +92,7 @@ PlanPtr plan_for(const ConvolutionSpec& spec, Pass pass) {
   const std::lock_guard lock(mutex);
   const std::string description = describe(spec, pass);
   PlanPtr& plan = plans[description];
-  if (!plan) plan = std::make_shared<const Plan>(choose(spec, pass, description));
+  if (!plan) plan = std::make_shared<const Plan>(recall_or_choose(spec, pass, description));
   return plan;
 }
 

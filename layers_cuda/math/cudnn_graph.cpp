@@ -97,7 +97,6 @@ class GraphBuilder {
     return tensor;
   }
   const Descriptor& tensor(Operand operand, const Dims& dims, cudnnDataType_t type) {
-    graph_.operands.push_back(operand);
     return tensor(static_cast<int64_t>(operand), dims, type, /*is_virtual=*/false);
   }
   // What an operation of forward computes: y, or something that stays in registers, in float32.

@@ -21,7 +21,6 @@ struct Pointers {
 struct Graph {
   std::deque<Descriptor> parts;  // tensors and operations
   Descriptor operations{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
-  std::vector<Operand> operands;  // those that a plan made from it wants pointers for
 };
 
 // Whether forward has more to do than the products.

@@ -11,6 +11,9 @@ using Notes = std::vector<cudnnBackendNumericalNote_t>;
 // scratch, but it still counts against the memory that is left for the batch.
 constexpr size_t kWorkspaceLimit = size_t{1} << 30;
 
+// First words of a plan's name.
+constexpr const char *kFused = "fused", *kBare = "bare";
+
 Descriptor engine_of(const Descriptor& config) {
   return config.get_descriptor(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
 }
@@ -56,7 +59,7 @@ struct Ways {
 };
 
 std::string name_of(const Descriptor& config, bool fused) {
-  std::string name = message(fused ? "fused " : "bare ", "engine ",
+  std::string name = message(fused ? kFused : kBare, " engine ",
                              engine_of(config).get<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
   for (const Descriptor& knob :
        config.get_descriptors(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR,
@@ -75,26 +78,23 @@ class Planner {
         device_(device),
         graph_(std::make_shared<const Graph>(convolution_graph(spec, pass, fused, device.handle))) {}
 
-  // Those with this name, or with any if it is empty.
-  std::vector<Plan> plans(size_t at_most, const std::string& name) {
+  std::vector<Plan> plans(size_t at_most) {
     Ways ways;
     for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
       if (!plans_.empty() || !large_.empty()) break;
       ways.collect(ask(*graph_, mode, device_), spec_);
-      build(std::exchange(ways.deterministic, {}), at_most, name);
+      build(std::exchange(ways.deterministic, {}), at_most);
     }
-    if (plans_.empty() && large_.empty()) build(std::move(ways.other), 1, name);
+    if (plans_.empty() && large_.empty()) build(std::move(ways.other), 1);
     return std::move(plans_.empty() ? large_ : plans_);
   }
 
  private:
-  void build(std::vector<Descriptor> configs, size_t at_most, const std::string& wanted) {
+  void build(std::vector<Descriptor> configs, size_t at_most) {
     for (Descriptor& config : configs) {
       if (plans_.size() == at_most) return;
-      std::string name = name_of(config, fused_);
-      if (!wanted.empty() && name != wanted) continue;
       try {
-        Plan plan(graph_, std::move(config), std::move(name), fused_, device_);
+        Plan plan(graph_, std::move(config), name_of(config, fused_), fused_, device_);
         (plan.workspace_bytes() <= kWorkspaceLimit ? plans_ : large_).push_back(std::move(plan));
       } catch (const Unsupported&) {
         // The heuristics also name ways that turn out not to exist for these shapes; the next one may.
@@ -110,26 +110,12 @@ class Planner {
 };
 
 std::vector<Plan> plans_of_graph(const ConvolutionSpec& spec, Pass pass, bool fused,
-                                 const PlanningDevice& device, size_t at_most, const std::string& name = "") {
+                                 const PlanningDevice& device, size_t at_most) {
   try {
-    return Planner(spec, pass, fused, device).plans(at_most, name);
+    return Planner(spec, pass, fused, device).plans(at_most);
   } catch (const Unsupported&) {
     return {};
   }
-}
-
-std::vector<void*> in_order(const std::vector<Operand>& operands, const Pointers& pointers) {
-  const void* of_operand[] = {nullptr, pointers.x, pointers.w, pointers.y, pointers.bias, pointers.addend};
-  std::vector<void*> ordered;
-  for (const Operand operand : operands)
-    ordered.push_back(const_cast<void*>(of_operand[static_cast<size_t>(operand)]));
-  return ordered;
-}
-
-std::vector<int64_t> ids(const std::vector<Operand>& operands) {
-  std::vector<int64_t> ids;
-  for (const Operand operand : operands) ids.push_back(static_cast<int64_t>(operand));
-  return ids;
 }
 
 }  // namespace
@@ -137,7 +123,23 @@ std::vector<int64_t> ids(const std::vector<Operand>& operands) {
 Plan::Plan(std::shared_ptr<const Graph> graph, Descriptor config, std::string name, bool fused,
            const PlanningDevice& device)
     : graph_(std::move(graph)), config_(std::move(config)), name_(std::move(name)), fused_(fused) {
-  plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config_);
+  plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *config_);
+  finalize(device);
+}
+
+Plan::Plan(const std::string& text, const PlanningDevice& device)
+    : name_(text.substr(0, text.find('\n'))), fused_(name_.starts_with(kFused)) {
+  const std::string json = text.substr(std::min(name_.size() + 1, text.size()));
+  plan_.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, std::vector<char>(json.begin(), json.end()));
+  finalize(device);
+}
+
+std::string Plan::to_text() const {
+  const auto json = plan_.get_all<char>(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+  return name_ + "\n" + std::string(json.begin(), json.end());
+}
+
+void Plan::finalize(const PlanningDevice& device) {
   if (device.handle)
     plan_.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, device.handle);
   else
@@ -147,9 +149,21 @@ Plan::Plan(std::shared_ptr<const Graph> graph, Descriptor config, std::string na
 }
 
 void Plan::execute(cudnnHandle_t handle, const Pointers& pointers, void* workspace) const {
+  std::vector<int64_t> ids;
+  std::vector<void*> arrays;
+  const auto give = [&](Operand operand, const void* array) {
+    if (!array) return;
+    ids.push_back(static_cast<int64_t>(operand));
+    arrays.push_back(const_cast<void*>(array));
+  };
+  give(Operand::x, pointers.x);
+  give(Operand::w, pointers.w);
+  give(Operand::y, pointers.y);
+  give(Operand::bias, fused_ ? pointers.bias : nullptr);
+  give(Operand::addend, fused_ ? pointers.addend : nullptr);
   Descriptor variant(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-  variant.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids(graph_->operands));
-  variant.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, in_order(graph_->operands, pointers));
+  variant.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids);
+  variant.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, arrays);
   variant.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, workspace);
   variant.finalize();
   cudnn().check(cudnn().execute(handle, plan_.handle(), variant.handle()), "running a convolution");
@@ -162,16 +176,6 @@ std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const Plann
   for (Plan& bare : plans_of_graph(spec, pass, /*fused=*/false, device, at_most))
     plans.push_back(std::move(bare));
   return plans;
-}
-
-std::optional<Plan> find_plan(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
-                              const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  for (const bool fused : {true, false}) {
-    auto plans = plans_of_graph(spec, pass, fused, device, 1, name);
-    if (!plans.empty()) return std::move(plans.front());
-  }
-  return std::nullopt;
 }
 
 }  // namespace caffe::cuda

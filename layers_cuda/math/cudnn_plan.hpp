@@ -22,20 +22,27 @@ class Plan {
   // finds that it does not exist after all.
   Plan(std::shared_ptr<const Graph> graph, Descriptor config, std::string name, bool fused,
        const PlanningDevice& device);
+  // Takes what to_text() has made of one, for the same device and version of cuDNN. Building compiles kernels
+  // and takes up to a second, this a millisecond. Throws DeviceError if cuDNN does not understand it.
+  Plan(const std::string& text, const PlanningDevice& device);
+  std::string to_text() const;  // throws Unsupported if cuDNN cannot write it down
 
   void execute(cudnnHandle_t handle, const Pointers& pointers, void* workspace) const;
   size_t workspace_bytes() const { return workspace_bytes_; }
   // Whether it does all that the spec asks for; if not, bias, addend and ReLU are left to the caller.
   bool fused() const { return fused_; }
-  // Tells the plans for one spec apart; the same in every process that uses this version of cuDNN.
+  // Tells the plans for one spec apart.
   const std::string& name() const { return name_; }
 
  private:
-  std::shared_ptr<const Graph> graph_;
-  Descriptor config_, plan_{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
+  void finalize(const PlanningDevice& device);
+
+  std::shared_ptr<const Graph> graph_;  // null if it comes from a text
+  std::optional<Descriptor> config_;
+  Descriptor plan_{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
   std::string name_;
   bool fused_;
-  size_t workspace_bytes_;
+  size_t workspace_bytes_ = 0;
 };
 
 // Plans for one pass of a convolution; none if cuDNN has no such kernel. Up to `at_most` that do all the spec
@@ -44,8 +51,5 @@ class Plan {
 // asks for and give the same bits at every run; only if no kernel does, one that may not.
 std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
                              size_t at_most);
-// The one of them that has this name, if there is one; the others are not built.
-std::optional<Plan> find_plan(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
-                              const std::string& name);
 
 }  // namespace caffe::cuda

@@ -16,7 +16,11 @@ void bind_accelerator(py::module_& m) {
   m.def(
       "set_library_folders", [](std::vector<std::string> folders) { library_folders() = std::move(folders); },
       py::arg("folders"), "Say where to look first for the GPU's libraries.");
+  m.def("chosen_accelerator", &chosen_accelerator, "Number of the GPU, used or not.");
   m.def("use_accelerator", [] { accelerator(); }, "Set the GPU up; throws DeviceError where there is none.");
+  m.def(
+      "stream", [] { return reinterpret_cast<uintptr_t>(accelerator().stream()); },
+      "Handle of the stream that work is queued on, a cudaStream_t.");
   m.def(
       "synchronize",
       [] {

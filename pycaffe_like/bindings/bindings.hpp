@@ -14,6 +14,7 @@ Device to_device(const std::string& name);  // throws ConfigError unless it is c
 void bind_accelerator(pybind11::module_& m);
 void bind_blob(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
+void bind_device_array(pybind11::module_& m);
 void bind_executor(pybind11::module_& m);
 void bind_layer(pybind11::module_& m);
 void bind_lmdb(pybind11::module_& m);

@@ -3,6 +3,7 @@
 
 #include "bindings.hpp"
 #include "core/error.hpp"
+#include "device_array.hpp"
 #include "math/channels_last.hpp"
 #include "math/filler.hpp"
 
@@ -44,10 +45,14 @@ py::array view(const Blob& blob, const std::shared_ptr<Storage>& storage) {
   return blob.dtype() == DType::float32 ? view_float32(blob, storage) : copy_bfloat16(blob, storage);
 }
 
-py::array data_view(const Blob& blob) {
+void require_kept_data(const Blob& blob) {
   if (blob.data_pooled())
     throw ConfigError(
         "the data of this blob is not kept, its memory is used again; build with keep_data=True");
+}
+
+py::array data_view(const Blob& blob) {
+  require_kept_data(blob);
   return view(blob, blob.shared_data());
 }
 
@@ -60,6 +65,16 @@ void require_kept_diff(const Blob& blob) {
 py::array diff_view(const Blob& blob) {
   require_kept_diff(blob);
   return view(blob, blob.shared_diff());
+}
+
+DeviceArray gpu_data(const Blob& blob) {
+  require_kept_data(blob);
+  return {blob, blob.shared_data()};
+}
+
+DeviceArray gpu_diff(const Blob& blob) {
+  require_kept_diff(blob);
+  return {blob, blob.shared_diff()};
 }
 
 // Takes over another blob's data as gradient, whatever the two element types; shape and layout must be equal.
@@ -155,6 +170,8 @@ void bind_blob(py::module_& m) {
                              "NumPy view of the values, no copy (bfloat16: a read-only float32 copy).")
       .def_property_readonly("diff", &diff_view,
                              "NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).")
+      .def_property_readonly("gpu_data", &gpu_data, "The values on the GPU, for packages that compute there.")
+      .def_property_readonly("gpu_diff", &gpu_diff, "The gradient on the GPU.")
       .def("reshape", &reshape, "Change the shape: blob.reshape(n, c, h, w).")
       .def_property_readonly("count", &Blob::count, "Number of elements.")
       .def_property_readonly(

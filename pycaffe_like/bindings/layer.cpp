@@ -1,5 +1,6 @@
 // Layers: created by type name, and written in Python by subclassing `Layer`.
 #include "bindings.hpp"
+#include "core/accelerator.hpp"
 #include "core/error.hpp"
 #include "core/registry.hpp"
 
@@ -31,9 +32,34 @@ Args to_args(const py::dict& keywords) {
   return args;
 }
 
+// Around a method of a layer on the GPU that is written in Python. What it queues on CUDA's default stream
+// runs in order with the layers around it, and it may look at NumPy arrays, which are brought up to date only
+// between runs otherwise.
+class Turn {
+ public:
+  Turn(const Blobs& bottom, const Blobs& top, const Blobs& params) {
+    for (const Blobs* blobs : {&bottom, &top, &params})
+      for (const BlobPtr& blob : *blobs)
+        storages_.insert(storages_.end(), {&blob->data_storage(), &blob->diff_storage()});
+    for (Storage* storage : storages_) storage->refresh();
+    accelerator().precede(kDefaultStream);
+  }
+  void end() {
+    accelerator().follow(kDefaultStream);
+    for (Storage* storage : storages_) storage->publish();
+  }
+
+ private:
+  std::vector<Storage*> storages_;
+};
+
 // A layer whose methods are written in Python; they hold the GIL while they run.
 class PyLayer : public Layer, public py::trampoline_self_life_support {
  public:
+  explicit PyLayer(const std::string& device) : device_(to_device(device)) {}
+
+  Device device() const override { return device_; }
+  bool recordable() const override { return false; }
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override {
     PYBIND11_OVERRIDE_PURE(std::vector<Shape>, Layer, top_shapes, bottoms);
   }
@@ -47,16 +73,32 @@ class PyLayer : public Layer, public py::trampoline_self_life_support {
     PYBIND11_OVERRIDE(size_t, Layer, private_bytes, training);
   }
   void forward(const Context&, const Blobs& bottom, const Blobs& top) override {
-    const py::gil_scoped_acquire gil;
-    const py::function method = py::get_override(static_cast<const Layer*>(this), "forward");
-    method(bottom, top);
+    run(bottom, top, [&] { override_of("forward")(bottom, top); });
   }
   void backward(const Context&, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
-    const py::gil_scoped_acquire gil;
-    const py::function method = py::get_override(static_cast<const Layer*>(this), "backward");
-    if (method) method(top, propagate_down, bottom);
+    run(bottom, top, [&] {
+      if (const py::function method = override_of("backward")) method(top, propagate_down, bottom);
+    });
   }
+
+ private:
+  py::function override_of(const char* name) const {
+    return py::get_override(static_cast<const Layer*>(this), name);
+  }
+
+  template <class Body>
+  void run(const Blobs& bottom, const Blobs& top, Body&& body) {
+    std::optional<Turn> turn;
+    if (device_ == Device::cuda) turn.emplace(bottom, top, params);
+    {
+      const py::gil_scoped_acquire gil;
+      body();
+    }
+    if (turn) turn->end();
+  }
+
+  const Device device_;
 };
 
 }  // namespace
@@ -70,7 +112,7 @@ Device to_device(const std::string& name) {
 void bind_layer(py::module_& m) {
   py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer",
                                                "A layer object; subclass it to write one in Python.")
-      .def(py::init<>())
+      .def(py::init_alias<const std::string&>(), py::arg("device") = "cpu")
       .def("top_shapes", &Layer::top_shapes, py::arg("bottoms"),
            "Shapes of the tops for bottoms of these shapes.")
       .def("param_shapes", &Layer::param_shapes, py::arg("bottoms"), "Shapes of the learned blobs.")

@@ -30,7 +30,8 @@ PYBIND11_MODULE(CAFFE_MODULE, m) {
   m.doc() = "C++ core: blobs, layers, the executor, batch transforms and solver updates.";
   translate_errors();
   caffe::bind_accelerator(m);
-  caffe::bind_blob(m);
+  caffe::bind_device_array(m);
+  caffe::bind_blob(m);  // after DeviceArray, which its signatures name
   caffe::bind_lmdb(m);
   caffe::bind_data(m);  // after LmdbFile, which its signatures name
   caffe::bind_layer(m);

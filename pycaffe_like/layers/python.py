@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from .. import _core as core
 from ..definition import LayerDefinition
 from ..errors import ShapeError
 from ..graph.locate import errors_of_user_code
 from ..layer_type import LayerType, Shape, at_least
+from ..pycuda_arrays import pycuda_context
 from ..user_code import check_allowed, load_class
 
 
@@ -49,6 +52,11 @@ class Python(LayerType):
 
     A loss needs a ``loss_weight``; ``top[0].diff`` holds it. ``self.blobs.add_blob`` in ``setup`` adds a
     learned blob, with zeros or what ``setup`` puts in; ``backward`` adds to its gradient.
+
+    In a net on the GPU the class runs on the CPU, between copies, unless it has
+    ``forward_gpu(bottom, top)`` or ``backward_gpu(top, propagate_down, bottom)``. Then its blobs stay on the
+    GPU, these methods run in place of ``forward`` and ``backward``, and compute on ``blob.gpu_data`` and
+    ``blob.gpu_diff``.
 
     A net may run the code it names in programs, not in the command ``caffe``, unless its user says so with
     ``-allow_python_layers`` or CAFFE_ALLOW_PYTHON_LAYERS=1.
@@ -108,7 +116,14 @@ class Python(LayerType):
     @classmethod
     def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
         """See `LayerType.create`."""
-        return PythonLayer(layer, bottoms)
+        return PythonLayer(layer, bottoms, device)
+
+    @classmethod
+    def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
+        """See `LayerType.device_of`: on the GPU if the class has a method for it."""
+        user_class = load_class(layer)
+        computes_there = hasattr(user_class, "forward_gpu") or hasattr(user_class, "backward_gpu")
+        return wanted if computes_there else "cpu"
 
 
 class PythonLayer(core.Layer):
@@ -123,8 +138,8 @@ class PythonLayer(core.Layer):
         The user's object.
     """
 
-    def __init__(self, layer: LayerDefinition, bottoms: Sequence[Shape]) -> None:
-        super().__init__()
+    def __init__(self, layer: LayerDefinition, bottoms: Sequence[Shape], device: str) -> None:
+        super().__init__(device)
         self.shapes_its_tops = True
         self._definition = layer
         param = layer.message.python_param
@@ -132,6 +147,7 @@ class PythonLayer(core.Layer):
         user_class = load_class(layer)
         with errors_of_user_code(layer, self._class_name):
             self.user_layer = user_class(layer.message)
+        self.user_layer.blobs.move(device)
         self._met_the_net = False
         self._make_stand_ins(bottoms, [[]] * len(layer.tops))
         self._call("setup", self._bottom, self._top)
@@ -139,9 +155,9 @@ class PythonLayer(core.Layer):
         self.params = list(self.user_layer.blobs)
 
     def _make_stand_ins(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-        self._bottom = [core.Blob(shape) for shape in bottoms]
+        self._bottom = [core.Blob(shape, device=self.device) for shape in bottoms]
         self._top = [
-            self._bottom[index] if self._in_place(index) else core.Blob(shape)
+            self._bottom[index] if self._in_place(index) else core.Blob(shape, device=self.device)
             for index, shape in enumerate(tops)
         ]
 
@@ -179,12 +195,22 @@ class PythonLayer(core.Layer):
 
     def forward(self, bottom: list[core.Blob], top: list[core.Blob]) -> None:
         """See `core.Layer.forward`."""
-        self._call("forward", bottom, top)
+        self._call(self._method("forward"), bottom, top)
 
     def backward(self, top: list[core.Blob], propagate_down: list[bool], bottom: list[core.Blob]) -> None:
         """See `core.Layer.backward`."""
-        self._call("backward", top, propagate_down, bottom)
+        self._call(self._method("backward"), top, propagate_down, bottom)
+
+    def _method(self, name: str) -> str:
+        """The method for the layer's device. One that is missing for the GPU computes on NumPy arrays."""
+        on_gpu = f"{name}_gpu"
+        return on_gpu if self.device == "cuda" and hasattr(self.user_layer, on_gpu) else name
 
     def _call(self, method: str, *arguments: list[core.Blob] | list[bool]) -> None:
-        with errors_of_user_code(self._definition, f"{self._class_name}.{method}"):
+        with errors_of_user_code(self._definition, f"{self._class_name}.{method}"), self._context():
             getattr(self.user_layer, method)(*arguments)
+
+    def _context(self) -> AbstractContextManager[None]:
+        """PyCUDA wants to be told of the GPU; whoever uses it has imported it."""
+        uses_pycuda = self.device == "cuda" and "pycuda.driver" in sys.modules
+        return pycuda_context() if uses_pycuda else nullcontext()

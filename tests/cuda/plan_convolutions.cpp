@@ -3,7 +3,7 @@
 // Usage: plan_convolutions DEVICE.json FOLDER...    the folders are those of NVIDIA's libraries
 // Reads a convolution a line, "PASS TYPE EPILOGUE ITEMS CHANNELS OUTPUTS GROUP AXES IN OUT KERNEL STRIDE PAD
 // DILATION", the last six with a number for each axis, and answers each with a line: name of the plan and
-// bytes of scratch, or "none".
+// bytes of scratch, or "none". Every plan must survive being written down and read again.
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -44,6 +44,8 @@ bool read(std::istream& in, ConvolutionSpec& spec, std::string& pass) {
   return true;
 }
 
+std::string describe(const Plan& plan) { return message(plan.name(), ", scratch ", plan.workspace_bytes()); }
+
 void plan_all(const char* device_file) {
   const std::map<std::string, Pass> passes{{"forward", Pass::forward},
                                            {"data_gradient", Pass::data_gradient},
@@ -52,11 +54,14 @@ void plan_all(const char* device_file) {
   ConvolutionSpec spec{};
   std::string pass;
   while (read(std::cin, spec, pass)) {
-    const auto plans = make_plans(spec, passes.at(pass), {nullptr, &properties}, 1);
-    if (plans.empty())
-      std::cout << "none\n";
-    else
-      std::cout << plans[0].name() << ", scratch " << plans[0].workspace_bytes() << '\n';
+    const PlanningDevice device{nullptr, &properties};
+    const auto plans = make_plans(spec, passes.at(pass), device, 1);
+    std::cout << (plans.empty() ? "none" : describe(plans[0])) << '\n';
+    if (plans.empty()) continue;
+    const std::string text = plans[0].to_text();
+    const Plan again(text, device);
+    if (describe(again) != describe(plans[0]) || again.to_text() != text)
+      throw DeviceError("another plan came back from the text of " + describe(plans[0]));
   }
 }
 

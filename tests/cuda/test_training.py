@@ -93,7 +93,7 @@ def test_iterations_are_recorded_and_their_losses_taken_in(folder):
 
 def test_resumed_run_ends_with_the_same_bits(folder):
     whole = train(solver(folder, device="cuda"), 11)
-    first = solver(folder, 'snapshot_prefix: "s"', device="cuda")
+    first = solver(folder, 'snapshot: 3 snapshot_prefix: "s"', device="cuda")
     train(first, 7)
     first.snapshot()
     second = solver(folder, device="cuda")

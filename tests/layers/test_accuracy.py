@@ -53,7 +53,7 @@ def test_shares_are_counted_row_by_row(shape, axis, top_k, ignore):
     assert np.array_equal(per_class, wanted_per_class.astype(np.float32))
 
 
-@pytest.mark.parametrize("classes", [1, 127, 128, 129, 1000])
+@pytest.mark.parametrize("classes", [1, 127, 128, 129, 1000, 5000])
 def test_any_number_of_classes(classes):
     scores, labels = random_array(50, classes), whole_numbers(50, high=classes, seed=4)
     scores[np.arange(25), labels[:25].astype(int)] = 10

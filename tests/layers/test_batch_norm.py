@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.direct import assert_near, every_form, random_array, rounded, run
+from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.net import TEST, TRAIN
@@ -24,10 +24,12 @@ SHAPES = {
 }
 
 
-def arguments(use_global_stats=False, scale_bias=False, relu=False, fraction=0.9, eps=EPS):
+def arguments(
+    use_global_stats=False, scale_bias=False, relu=False, fraction=0.9, eps=EPS, addend=False
+):  # fmt: skip
     return {
         "use_global_stats": use_global_stats, "scale_bias": scale_bias, "relu": relu,
-        "moving_average_fraction": fraction, "eps": eps,
+        "moving_average_fraction": fraction, "eps": eps, "addend": addend,
     }  # fmt: skip
 
 
@@ -115,6 +117,40 @@ def test_stored_statistics_are_constants(name, scale_bias, in_place, layout, dty
 def test_a_fused_relu_clips_values_and_gradients(name, scale_bias, use_global_stats, in_place, layout, dtype):
     args = arguments(use_global_stats, scale_bias, relu=True)
     check_against_torch(SHAPES[name], args, layout, dtype, in_place)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="plans ask for it on a GPU only")
+@every_form
+@pytest.mark.parametrize("propagate_down", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(("relu", "use_global_stats"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("name", ["two_axes", "three_axes", "map", "channels_128", "channels_129", "long"])
+def test_a_sum_with_another_bottom(name, relu, use_global_stats, propagate_down, layout, dtype):
+    shape, args = SHAPES[name], arguments(use_global_stats, True, relu, addend=True)
+    x, addend = random_array(*shape, dtype=dtype), random_array(*shape, dtype=dtype, seed=2)
+    params, diff = params_of(shape, True), random_array(*shape, dtype=dtype, seed=1)
+    source, learned, y = in_torch(x, params, args)
+    other = torch.tensor(addend, dtype=torch.float64, requires_grad=True)
+    y = y + other
+    if relu:
+        diff[np.abs(y.detach().numpy()) < (0.05 if dtype == "bfloat16" else 1e-4)] = 0
+        y = torch.relu(y)
+    y.backward(torch.tensor(diff, dtype=torch.float64))
+    result = run(
+        "BatchNorm", args, x, addend, params=params, top_diffs=[diff], propagate_down=propagate_down,
+        layout=layout, dtype=dtype,
+    )  # fmt: skip
+    terms = 4 * x.size // channels_of(shape)
+    assert_near(result.tops[0], y.detach().numpy(), dtype, terms)
+    for got, leaf, wanted in zip(result.bottom_diffs, (source, other), propagate_down):
+        if wanted:
+            assert_near(got, leaf.grad.numpy(), dtype, terms)
+    for got, param in zip(result.param_diffs[3:], learned):
+        assert_near(got, param.grad.numpy(), "float32", terms)
+
+
+def test_many_rows_and_channels():
+    """On a GPU a thread goes over its columns several times."""
+    check_against_torch((1100, 4096), arguments(scale_bias=True, relu=True), "plain", "float32", False)
 
 
 # Stored statistics

@@ -86,6 +86,21 @@ def test_nan_spreads_over_its_window_only():
     assert np.isnan(y[0, :, 0, 0]).tolist() == [False] * 3 + [True] * 3 + [False] * 3
 
 
+def test_a_result_may_lie_inside_another_blob():
+    """Behind 3 channels of 4 bytes, where a GPU cannot read 16 bytes at once."""
+    text = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 1 dim: 1 } } }
+    layer { name: "y" type: "Input" top: "y" input_param { shape { dim: 1 dim: 8 dim: 1 dim: 1 } } }
+    layer { name: "norm" type: "LRN" bottom: "y" top: "norm" }
+    layer { name: "concat" type: "Concat" bottom: "x" bottom: "norm" top: "concat" }
+    """
+    net = net_from_text(text)
+    x, y = random_array(1, 3, 1, 1), random_array(1, 8, 1, 1, seed=1)
+    net.blobs["x"].data[...], net.blobs["y"].data[...] = x, y
+    wanted = reference(arguments(alpha=1.0), torch.tensor(y, dtype=torch.float64))
+    assert_near(net.forward()["concat"], np.concatenate([x, wanted.numpy()], 1))
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_an_empty_batch_passes(within):
     x = np.zeros((0, 3, 4, 4), np.float32)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.direct import assert_near, random_array, rounded, run
+from helpers import direct
+from helpers.direct import DEVICE, assert_near, random_array, rounded, run
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import TEST, layer_net
@@ -17,9 +18,10 @@ def arguments(method="max", kernel=(2, 2), stride=(1, 1), pad=(0, 0), **changes)
 
 
 def pool(args, x, *top_diffs, dtype="float32", **options):
-    """Run the layer in the one layout it takes."""
+    """Run the layer in the one layout it takes on a CPU."""
     diffs = list(top_diffs) or None
-    return run("Pooling", args, x, top_diffs=diffs, layout="channels_last", dtype=dtype, **options)
+    options = {"layout": "channels_last", **options}
+    return run("Pooling", args, x, top_diffs=diffs, dtype=dtype, **options)
 
 
 def out_size(size, kernel, stride, pad, round_up, padded):
@@ -116,6 +118,22 @@ def test_places_of_maxima_count_within_the_map(kernel):
     assert np.array_equal(result.tops[1], oracle(args, x, diff)[1])
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="the CPU's kernels take channels-last maps only")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", ["max", "average", "stochastic"])
+@pytest.mark.parametrize("name", ["overlapping", "not_square", "many_places", "channels_128"])
+def test_plain_maps_are_pooled_as_well(name, method, dtype):
+    shape, settings = SHAPES[name]
+    args = arguments(method, **settings, training=method != "stochastic")
+    x = np.abs(random_array(*shape, dtype=dtype))
+    diffs = [random_array(*pool(args, x, dtype=dtype).tops[0].shape, dtype=dtype, seed=1)]
+    diffs = diffs if args["training"] else []
+    wanted, got = (pool(args, x, *diffs, dtype=dtype, layout=each) for each in ("channels_last", "plain"))
+    assert_near(got.tops[0], wanted.tops[0], dtype)
+    if diffs:
+        assert_near(got.bottom_diffs[0], wanted.bottom_diffs[0], dtype, terms=9)
+
+
 def test_the_first_of_equal_maxima_wins():
     x = np.zeros((1, 17, 3, 3), np.float32)
     diff = random_array(1, 17, 1, 1)
@@ -209,6 +227,15 @@ def test_stochastic_draws_follow_seed_and_iteration():
     assert np.array_equal(first, pool(args, x, seed=1, iteration=4).tops[0])
     assert not np.array_equal(first, pool(args, x, seed=2, iteration=4).tops[0])
     assert not np.array_equal(first, pool(args, x, seed=1, iteration=5).tops[0])
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="compares the two")
+def test_draws_are_those_of_the_cpu(monkeypatch):
+    x = np.abs(random_array(2, 7, 9, 8))
+    args = arguments("stochastic", kernel=(3, 2), stride=(2, 2))
+    mine = pool(args, x, seed=1, iteration=4).tops[0]
+    monkeypatch.setattr(direct, "DEVICE", "cpu")
+    assert np.array_equal(mine, pool(args, x, seed=1, iteration=4).tops[0])
 
 
 def test_stochastic_pooling_averages_in_phase_test():

@@ -16,6 +16,7 @@ SHAPES = [
     (2, 3, 2, 2, 3),
     (2, 127),
     (3, 128, 2, 1),
+    (2, 5000),
 ]
 CASES = [(shape, axis) for shape in SHAPES for axis in range(-len(shape), len(shape))]
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.direct import assert_near, every_form, random_array
+from helpers.direct import DEVICE, assert_near, every_form, random_array
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, DataError, ShapeError
@@ -56,6 +56,7 @@ def check(scores, labels, axis=1, mode="VALID", ignore=None, weights=None, param
     [
         ((5, 4), 1), ((5, 1), 1), ((2, 4, 3, 5), 1), ((2, 3, 4), 1), ((2, 3, 4), 2),
         ((2, 3, 4, 5), 2), ((2, 3, 4, 5), 3), ((2, 3, 2, 2, 3), 1), ((3, 127), 1), ((1, 129, 2, 2), 1),
+        ((2, 5000), 1),
     ],
 )  # fmt: skip
 def test_labels_are_read_in_the_order_of_the_rows(shape, axis):
@@ -112,12 +113,13 @@ def test_scores_in_any_form_give_a_float32_loss(layout, dtype):
 
 def run_in_form(scores, labels, layout, dtype):
     """Loss, gradient and probabilities for scores that are converted on the way in, as in a net's plan."""
-    source, inside = core.Blob(scores.shape, layout=layout), core.Blob(scores.shape, dtype, layout)
-    targets, loss, probabilities = (
-        core.Blob(labels.shape),
-        core.Blob([]),
-        core.Blob(scores.shape, layout=layout),
-    )
+    source, inside, targets, loss, probabilities = (
+        core.Blob(shape, kind, order, DEVICE)
+        for shape, kind, order in (
+            (scores.shape, "float32", layout), (scores.shape, dtype, layout),
+            (labels.shape, "float32", "plain"), ([], "float32", "plain"), (scores.shape, "float32", layout),
+        )
+    )  # fmt: skip
     source.data[...], targets.data[...] = scores, labels
     arguments = {
         "axis": 1, "normalization": "valid", "ignores": False, "ignore_label": 0, "class_weights": [],
@@ -125,7 +127,7 @@ def run_in_form(scores, labels, layout, dtype):
     }  # fmt: skip
     steps = [
         core.Step(
-            name=kind, layer=core.create_layer(kind, "cpu", settings), bottoms=bottoms, tops=tops,
+            name=kind, layer=core.create_layer(kind, DEVICE, settings), bottoms=bottoms, tops=tops,
             loss_weights=weights, propagate_down=[True, False][: len(bottoms)], need_backward=True,
         )
         for kind, settings, bottoms, tops, weights in (
