@@ -34,8 +34,12 @@ class Contender:
         self._process = subprocess.Popen(
             command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.facts = self._read()
+        self.facts: dict[str, Any] = {}
         self.steps = 1
+
+    def prepare(self) -> None:
+        """Wait until the engine is built, warm it up and find the length of its blocks."""
+        self.facts = self._read()
         self.steps = self._calibrate()
 
     @property
@@ -139,13 +143,15 @@ def fight(task: Task, threads: int, pairs: int, seconds: float, *, gate: bool) -
     try:
         for engine in ("ours", task.engine):
             contenders.append(Contender(task.run_by(engine), threads))
-        return _run_pairs(contenders, pairs, seconds, gate)
+            contenders[-1].prepare()
+        return run_pairs(contenders, pairs, seconds, gate=gate)
     finally:
         for contender in contenders:
             contender.close()
 
 
-def _run_pairs(contenders: list[Contender], pairs: int, seconds: float, gate: bool) -> Duel:
+def run_pairs(contenders: list[Contender], pairs: int, seconds: float, *, gate: bool) -> Duel:
+    """Time ours and its peer, which are prepared."""
     ours, theirs = contenders
     duel = Duel(Side(ours.steps), Side(theirs.steps), ours.facts["flops"])
     pids = [os.getpid(), ours.pid, theirs.pid]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from pycaffe_like import _core as core
 from pycaffe_like.net import Net, NetOptions
 
@@ -17,11 +19,32 @@ class OurNet:
         self.net = Net.from_document(
             make_document(task),
             make_state(task),
-            NetOptions(seed=SEED, precision=task.precision, keep_data=False, keep_diffs=False),
+            NetOptions(
+                seed=SEED,
+                precision=task.precision,
+                device=task.our_device,
+                keep_data=False,
+                keep_diffs=False,
+            ),
         )
         self.graph = self.net.graph
         for name, values in make_inputs(self.graph).items():
             self.net.blobs[name].data[...] = values
+
+
+def sgd_settings(rate: float, iteration: int) -> core.UpdateSettings:
+    """Make those of one update."""
+    return core.UpdateSettings(
+        rate=rate,
+        momentum=MOMENTUM,
+        momentum2=0,
+        rms_decay=0,
+        delta=0,
+        weight_decay=WEIGHT_DECAY,
+        l1=False,
+        gradient_scale=1,
+        iteration=iteration,
+    )
 
 
 class OurTraining(OurNet):
@@ -42,19 +65,7 @@ class OurTraining(OurNet):
     def step(self) -> float:
         """One iteration; returns the loss."""
         loss = self.compute_gradients()
-        self.updater.update(
-            core.UpdateSettings(
-                rate=self.rate,
-                momentum=MOMENTUM,
-                momentum2=0,
-                rms_decay=0,
-                delta=0,
-                weight_decay=WEIGHT_DECAY,
-                l1=False,
-                gradient_scale=1,
-                iteration=self.iteration,
-            )
-        )
+        self.updater.update(sgd_settings(self.rate, self.iteration))
         self.iteration += 1
         return loss
 
@@ -64,6 +75,52 @@ class OurTraining(OurNet):
         loss = self.net.forward_loss()
         self.net.backward()
         return loss
+
+
+class OurQueuedTraining(OurTraining):
+    """Steps as the solver takes them on a GPU: recorded once, queued ahead, losses taken in later.
+
+    Attributes
+    ----------
+    ahead : int
+        Steps that may be queued while the loss of an earlier one is not known yet; the solver has one.
+    """
+
+    def __init__(self, task: Task, rate: float = RATE, ahead: int = 1) -> None:
+        super().__init__(task, rate)
+        self.ahead = ahead
+        self._recorded = core.TrainingStep(self.net.plan.executor, self.updater)
+        self._queued: deque[int] = deque()
+        self._loss = float("nan")
+
+    def step(self) -> float:
+        """Queue an iteration; returns the latest loss that is known."""
+        self.net.plan.executor.iteration = self.iteration
+        self._queued.append(self._recorded.run(sgd_settings(self.rate, self.iteration)))
+        self.iteration += 1
+        return self._wait(self.ahead)
+
+    def finish(self) -> float:
+        """Wait for all that is queued; returns the last loss."""
+        return self._wait(0)
+
+    def device_bytes(self) -> dict[str, int]:
+        """What the plan and the history of the update take."""
+        history = sum(blob.bytes for blob in self.updater.history)
+        return {"planned": self.net.memory().total + history}
+
+    def reset_peak(self) -> None:
+        """Do nothing: a plan has no other peak than itself."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the last step repeated a recording."""
+        return self._recorded.repeated
+
+    def _wait(self, keep: int) -> float:
+        while len(self._queued) > keep:
+            self._loss = self._recorded.loss(self._queued.popleft())
+        return self._loss
 
 
 class OurInference(OurNet):
@@ -80,4 +137,6 @@ class OurInference(OurNet):
 
 def make_engine(task: Task) -> OurTraining | OurInference:
     """Build what runs the task."""
-    return OurTraining(task) if task.mode == "train" else OurInference(task)
+    if task.mode == "infer":
+        return OurInference(task)
+    return OurTraining(task) if task.device == "cpu" else OurQueuedTraining(task)

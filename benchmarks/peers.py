@@ -55,6 +55,16 @@ PEERS = {
     "im2col": Peer("im2col + sgemm", "engine_im2col", "numpy", ("float32",), ("float32",), whole=False),
 }
 
+GPU_PEERS = {
+    "graph": Peer("PyTorch, CUDA graph", "engine_torch", "torch", BOTH),
+}
+"""Those that exist on a GPU only; the others of PyTorch run there, too."""
+
+
+def find_peer(name: str) -> Peer:
+    """The peer of that name, on whatever device."""
+    return {**PEERS, **GPU_PEERS}[name]
+
 
 def peers_of(mode: str, precision: str) -> list[str]:
     """Names of the peers that run this."""
@@ -63,4 +73,4 @@ def peers_of(mode: str, precision: str) -> list[str]:
 
 def checked_as(engine: str) -> str:
     """The engine whose results stand for those of `engine`: compiled or not, PyTorch computes the same."""
-    return "eager" if engine == "compile" else engine
+    return "eager" if engine in ("compile", "graph") else engine

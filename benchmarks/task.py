@@ -30,6 +30,8 @@ class Task:
         (C, H, W) of an image; that of the deploy.prototxt beside the net, cropped, when not given.
     dropout : bool
         Whether Dropout layers drop; off to compare losses.
+    device : {"cpu", "cuda", "emulated"}
+        Where it runs. "emulated" rehearses: ours on the emulated GPU, its peers on the CPU.
     """
 
     net: str
@@ -39,6 +41,17 @@ class Task:
     engine: str = "ours"
     shape: tuple[int, ...] | None = None
     dropout: bool = True
+    device: Literal["cpu", "cuda", "emulated"] = "cpu"
+
+    @property
+    def our_device(self) -> str:
+        """The device as this package calls it."""
+        return "cpu" if self.device == "cpu" else "cuda"
+
+    @property
+    def peers_device(self) -> str:
+        """The device as PyTorch calls it."""
+        return "cuda" if self.device == "cuda" else "cpu"
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from helpers.golden import GOLDEN
-from helpers.layer_examples import EXAMPLES, build, fill, message_of, net_text, run
+from helpers.layer_examples import EXAMPLES, between_matrix_layers, build, fill, message_of, net_text, run
 
 import caffe
 from pycaffe_like import prototext, schema
@@ -173,45 +173,13 @@ def test_layout_makes_no_difference(kind):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_bfloat16_comes_close_to_float32(kind):
-    wanted, got = (run(_between_matrix_layers(kind, precision)) for precision in ("float32", "bfloat16"))
+    wanted, got = (
+        run(between_matrix_layers(kind, precision=precision)) for precision in ("float32", "bfloat16")
+    )
     assert list(got) == list(wanted)
     for name, values in got.items():
         largest = max(1.0, np.max(np.abs(wanted[name]), initial=0.0))
         assert not np.any(~(np.abs(values - wanted[name]) <= 2**-5 * largest)), name
-
-
-def _between_matrix_layers(kind, precision):
-    """Give the layer bottoms that are bfloat16 in a bfloat16 plan, and its tops random gradients."""
-    example, layer = EXAMPLES[kind], message_of(kind)
-    lines = net_text(layer, example.bottoms).split("\n")
-    for index, shape in enumerate(example.bottoms):
-        if index not in example.labels:
-            lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
-            lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
-    if layer_types()[kind].forces_backward(0) and not layer_types()[kind].loss:
-        lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
-    net = net_from_text("\n".join(lines), caffe.TEST, seed=1, precision=precision)
-    fill(net, example.labels)
-    return net
-
-
-def _matrix_layer(bottom, top, shape):
-    """Layer that keeps the shape: a 1x1 Convolution, or an InnerProduct over the last axis."""
-    kind, param = "InnerProduct", f"inner_product_param {{ axis: -1 num_output: {shape[-1]}"
-    if len(shape) > 2:
-        kind, param = "Convolution", f"convolution_param {{ kernel_size: 1 num_output: {shape[1]}"
-    filler = 'weight_filler { type: "gaussian" std: 0.5 }'
-    return f'layer {{ name: "to_{top}" type: "{kind}" bottom: "{bottom}" top: "{top}" {param} {filler} }} }}'
-
-
-def _weighing(top, shape):
-    """Loss that is the sum of the top's values times random numbers, which so become its gradient."""
-    dims = " ".join(f"dim: {dim}" for dim in shape)
-    return (
-        f'layer {{ name: "r_{top}" type: "Input" top: "r_{top}" input_param {{ shape {{ {dims} }} }} }} '
-        f'layer {{ name: "w_{top}" type: "Eltwise" bottom: "{top}" bottom: "r_{top}" top: "w_{top}" '
-        "eltwise_param { operation: PROD } loss_weight: 1 }"
-    )
 
 
 def bad_values():

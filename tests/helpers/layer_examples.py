@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pycaffe_like import prototext, schema
-from pycaffe_like.net import TRAIN, Net
+from pycaffe_like.layer_type import layer_types
+from pycaffe_like.net import TEST, TRAIN, Net
 from pycaffe_like.testing import net_from_text
 
 Shape = tuple[int, ...]
@@ -122,6 +123,40 @@ def build(kind: str, phase: int = TRAIN, *, plain: bool = False, seed: int = 1, 
     net = net_from_text(net_text(message_of(kind), example.bottoms, plain=plain), phase, seed=seed, **options)
     fill(net, example.labels)
     return net
+
+
+def between_matrix_layers(kind: str, phase: int = TEST, **options: Any) -> Net:
+    """Build the example with bottoms that are bfloat16 in such a plan, and random gradients of its tops."""
+    example, layer = EXAMPLES[kind], message_of(kind)
+    lines = net_text(layer, example.bottoms).split("\n")
+    for index, shape in enumerate(example.bottoms):
+        if index not in example.labels:
+            lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
+            lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
+    if layer_types()[kind].forces_backward(0) and not layer_types()[kind].loss:
+        lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
+    net = net_from_text("\n".join(lines), phase, seed=1, **options)
+    fill(net, example.labels)
+    return net
+
+
+def _matrix_layer(bottom: str, top: str, shape: Shape) -> str:
+    """Layer that keeps the shape: a 1x1 Convolution, or an InnerProduct over the last axis."""
+    kind, param = "InnerProduct", f"inner_product_param {{ axis: -1 num_output: {shape[-1]}"
+    if len(shape) > 2:
+        kind, param = "Convolution", f"convolution_param {{ kernel_size: 1 num_output: {shape[1]}"
+    filler = 'weight_filler { type: "gaussian" std: 0.5 }'
+    return f'layer {{ name: "to_{top}" type: "{kind}" bottom: "{bottom}" top: "{top}" {param} {filler} }} }}'
+
+
+def _weighing(top: str, shape: Sequence[int]) -> str:
+    """Loss that is the sum of the top's values times random numbers, which so become its gradient."""
+    dims = " ".join(f"dim: {dim}" for dim in shape)
+    return (
+        f'layer {{ name: "r_{top}" type: "Input" top: "r_{top}" input_param {{ shape {{ {dims} }} }} }} '
+        f'layer {{ name: "w_{top}" type: "Eltwise" bottom: "{top}" bottom: "r_{top}" top: "w_{top}" '
+        "eltwise_param { operation: PROD } loss_weight: 1 }"
+    )
 
 
 def fill(net: Net, labels: Sequence[int] = ()) -> None:
