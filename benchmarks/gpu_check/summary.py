@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Figures = dict[str, Any]
@@ -23,17 +23,19 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
     yield from _device(steps.get("device", {}))
     yield "\n## Steps\n"
     yield from _table(("step", "outcome", "s", "found"), _step_rows(content["steps"]))
-    for title, lines in (
-        ("Parity with the CPU: largest error relative to the largest value", _parity(steps)),
-        ("Training beside PyTorch, bfloat16", _speed(steps)),
-        ("Timelines of training steps", _timelines(steps)),
-        ("Memory-bound kernels, bfloat16", _kernels(steps)),
-        ("Steps of nets beside their roofs", _roofs(steps)),
-    ):
-        content_lines = list(lines)
-        if content_lines:
+    for title, make in _SECTIONS.items():
+        lines = _section(make, steps)
+        if lines:
             yield f"\n## {title}\n"
-            yield from content_lines
+            yield from lines
+
+
+def _section(make: Callable[[dict[str, Figures]], Iterator[str]], steps: dict[str, Figures]) -> list[str]:
+    """Lines of a section; figures that it does not understand cost no more than the section."""
+    try:
+        return list(make(steps))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return [f"cannot be shown: {error!r}"]
 
 
 def _device(figures: Figures) -> Iterator[str]:
@@ -155,6 +157,15 @@ def _roofs(steps: dict[str, Figures]) -> Iterator[str]:
         )
         yield from _table((step, "steps", "ms", "GB/s", "of roof"), rows)
         yield "\nMost lost: " + "; ".join(figures["most_lost"][:_WORST_SHOWN]) + "\n"
+
+
+_SECTIONS = {
+    "Parity with the CPU: largest error relative to the largest value": _parity,
+    "Training beside PyTorch, bfloat16": _speed,
+    "Timelines of training steps": _timelines,
+    "Memory-bound kernels, bfloat16": _kernels,
+    "Steps of nets beside their roofs": _roofs,
+}
 
 
 def _percent(share: float | None) -> str:
