@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
+from .cuda_libraries import library_folders
 from .errors import DeviceError
 
 _NEEDED = {
@@ -47,13 +47,6 @@ def _load() -> ModuleType:
     )
 
 
-def _library_folders() -> list[str]:
-    """Return the folders of this environment in which pip puts NVIDIA's libraries."""
-    nvidia = importlib.util.find_spec("nvidia")
-    places = nvidia.submodule_search_locations if nvidia else None
-    return [str(folder) for place in places or [] for folder in sorted(Path(place).glob("*/lib"))]
-
-
 _loaded = _load()
-_loaded.set_library_folders(_library_folders())
+_loaded.set_library_folders(library_folders())
 sys.modules[__name__] = _loaded

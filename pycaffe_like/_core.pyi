@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class DeviceArray:
     """
     An array on the GPU, for packages that compute there.
@@ -352,6 +352,18 @@ def accelerator_built() -> bool:
 def accelerator_in_use() -> bool:
     """
     Whether anything of this process is on the GPU.
+    """
+def accelerator_memory(device: int) -> tuple[int, int]:
+    """
+    Free and total bytes of a GPU.
+    """
+def accelerator_properties(device: int) -> dict[str, typing.Any]:
+    """
+    Properties of a GPU, which is not set up for that.
+    """
+def accelerator_report() -> dict[str, typing.Any]:
+    """
+    What the GPU part was built with and finds here; throws DeviceError where it is not built.
     """
 def allocations() -> tuple[int, int]:
     """

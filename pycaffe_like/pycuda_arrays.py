@@ -58,6 +58,7 @@ def pycuda_array(array: core.DeviceArray) -> Any:
     from pycuda.gpuarray import GPUArray
 
     interface = array.__cuda_array_interface__
-    return GPUArray(
-        array.shape, interface["typestr"], base=array, gpudata=array.ptr, strides=interface["strides"]
-    )
+    with pycuda_context():  # its limits decide how the array's functions are launched
+        return GPUArray(
+            array.shape, interface["typestr"], base=array, gpudata=array.ptr, strides=interface["strides"]
+        )

@@ -38,7 +38,7 @@ def use_device(gpu: str) -> None:
     if not gpu:
         log.info("Use CPU.")
         return
-    number = 0 if gpu == "all" else _gpu_number(gpu)
+    number = 0 if gpu == "all" else gpu_number(gpu)
     try:
         set_device(number)
         set_mode_gpu()
@@ -50,7 +50,8 @@ def use_device(gpu: str) -> None:
     log.info("Use GPU with device ID %d", number)
 
 
-def _gpu_number(text: str) -> int:
+def gpu_number(text: str) -> int:
+    """Check one number of the value of `-gpu`."""
     if not text.isdecimal():
         raise ConfigError(f"-gpu must be the number of one GPU, got '{text}'", hint="nets train on one GPU")
     return int(text)

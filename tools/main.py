@@ -17,6 +17,7 @@ COMMANDS = {
     "test": ("eval_net", "score a net"),
     "time": ("time_net", "measure how long a net takes, layer by layer"),
     "device_query": ("device_query", "show the devices that nets can run on"),
+    "doctor": ("doctor", "say what is usable here, and what to install"),
     "summary": ("summary", "show a net's layers, shapes, operations and bytes"),
     "classify": ("classify", "show the most likely classes of images"),
     "convert_imageset": ("convert_imageset", "make a database of images"),

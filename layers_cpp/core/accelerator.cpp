@@ -10,6 +10,13 @@ AcceleratorFactory& factory() {
   return made;
 }
 
+AcceleratorQueries& queries() {
+  static AcceleratorQueries made;
+  return made;
+}
+
+constexpr const char* kNotBuilt = "this build of pycaffe-like runs on the CPU only";
+
 int chosen_device = 0;
 // Never destroyed: storages of Python objects outlive static ones at the end of the process.
 Accelerator* instance = nullptr;
@@ -17,6 +24,13 @@ Accelerator* instance = nullptr;
 }  // namespace
 
 void register_accelerator(AcceleratorFactory made) { factory() = std::move(made); }
+
+void register_accelerator_queries(AcceleratorQueries made) { queries() = std::move(made); }
+
+const AcceleratorQueries& accelerator_queries() {
+  if (!queries().report) throw DeviceError(kNotBuilt);
+  return queries();
+}
 
 bool accelerator_built() { return static_cast<bool>(factory()); }
 
@@ -33,7 +47,7 @@ int chosen_accelerator() { return chosen_device; }
 
 Accelerator& accelerator() {
   if (!instance) {
-    if (!factory()) throw DeviceError("this build of pycaffe-like runs on the CPU only");
+    if (!factory()) throw DeviceError(kNotBuilt);
     instance = factory()(chosen_device).release();
   }
   return *instance;

@@ -4,8 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace caffe {
 
@@ -73,5 +76,28 @@ void register_accelerator(AcceleratorFactory factory);
 bool accelerator_built();
 void choose_accelerator(int device);
 int chosen_accelerator();
+
+// What the CUDA part was built with and finds here.
+struct AcceleratorReport {
+  std::vector<int> architectures;               // 10 times the compute capabilities that it was compiled for
+  int runtime_version = 0, driver_version = 0;  // 1000 times the major one + 10 times the minor one; 0: none
+  int devices = 0;
+  std::string problem;  // why there are none
+};
+
+struct AcceleratorProperties {
+  std::string name;
+  std::map<std::string, int64_t> numbers;
+};
+
+// Questions about devices, also registered by the CUDA part. None of them sets the process's accelerator up.
+struct AcceleratorQueries {
+  std::function<AcceleratorReport()> report;
+  std::function<AcceleratorProperties(int device)> properties;
+  std::function<std::pair<size_t, size_t>(int device)>
+      memory;  // free and total bytes, in a context of CUDA's
+};
+void register_accelerator_queries(AcceleratorQueries queries);
+const AcceleratorQueries& accelerator_queries();  // throws DeviceError without the CUDA part
 
 }  // namespace caffe

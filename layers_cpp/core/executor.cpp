@@ -71,7 +71,8 @@ Executor::Executor(std::vector<Step> steps, uint64_t seed)
     for (const Blobs* some : {&step.bottoms, &step.tops, &step.layer->params})
       blobs.insert(some->begin(), some->end());
   }
-  blobs_.assign(blobs.begin(), blobs.end());
+  std::copy_if(blobs.begin(), blobs.end(), std::back_inserter(device_blobs_),
+               [](const BlobPtr& blob) { return blob->device() == Device::cuda; });
   complaint_.reserve(sizeof(Complaint));
   device_iteration_.reserve(sizeof(uint64_t));
 }
@@ -141,7 +142,7 @@ void Executor::reshape() {
 
 std::vector<Storage*> Executor::storages() {
   std::vector<Storage*> all;
-  for (const BlobPtr& blob : blobs_) {
+  for (const BlobPtr& blob : device_blobs_) {
     all.push_back(&blob->data_storage());
     all.push_back(&blob->diff_storage());
   }

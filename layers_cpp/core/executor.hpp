@@ -55,7 +55,7 @@ class Executor {
   // What recorded work of these steps depends on but the contents of memory. Weights that change between runs
   // count if they are not the work's own.
   uint64_t fingerprint(size_t begin, size_t end, bool weights);
-  std::vector<Storage*> storages();  // of all blobs
+  std::vector<Storage*> storages();  // of all blobs on the GPU
 
   size_t size() const { return steps_.size(); }
   const Step& step(size_t index) const { return steps_[index]; }
@@ -105,7 +105,7 @@ class Executor {
 
   std::vector<Step> steps_;
   std::vector<Seen> seen_;
-  Blobs blobs_;  // of all steps, each once
+  Blobs device_blobs_;  // of all steps, each once
   bool on_device_ = false;
   Storage scratch_, device_scratch_{Device::cuda};
   Storage complaint_{Device::cuda};

@@ -1,8 +1,7 @@
 #include "solver/training_step.hpp"
 
 #include <cstring>
-
-#include "core/error.hpp"
+#include <stdexcept>
 
 namespace caffe {
 namespace {
@@ -50,8 +49,7 @@ void TrainingStep::queue_result(Result& result) {
   size_t bytes = sizeof(Complaint);
   result.tops.clear();
   for (const auto& [blob, weight] : tops) {
-    if (blob->dtype() != DType::float32) throw ConfigError("a loss must be float32");
-    result.tops.emplace_back(weight, blob->count());
+    result.tops.push_back({weight, blob->count(), blob->dtype()});
     bytes += blob->bytes();
   }
   if (bytes > result.bytes) {
@@ -79,10 +77,14 @@ double TrainingStep::loss(int64_t iteration) {
   result.done->wait();
   const auto* complaint = static_cast<const Complaint*>(result.memory.get());
   if (complaint->kind != Complaint::none) executor_.refuse(*complaint);
-  const auto* value = static_cast<const float*>(static_cast<const void*>(complaint + 1));
+  const void* values = complaint + 1;
   double loss = 0;
-  for (const auto& [weight, count] : result.tops)
-    for (int64_t i = 0; i < count; ++i) loss += static_cast<double>(weight) * static_cast<double>(*value++);
+  for (const auto& [weight, count, dtype] : result.tops)
+    values = dispatch(dtype, [&](auto zero) -> const void* {
+      const auto* value = static_cast<const decltype(zero)*>(values);
+      for (int64_t i = 0; i < count; ++i) loss += weight * static_cast<double>(value[i]);
+      return value + count;
+    });
   return loss;
 }
 

@@ -27,11 +27,17 @@ class TrainingStep {
   static constexpr int64_t kAhead = 4;
 
  private:
+  // The values of one top.
+  struct Part {
+    float weight;
+    int64_t count;
+    DType dtype;
+  };
   // What an iteration leaves behind in memory that the device writes directly.
   struct Result {
     std::shared_ptr<void> memory;  // the complaint, then the values of the tops with a loss weight
     size_t bytes = 0;
-    std::vector<std::pair<float, int64_t>> tops;  // weight and count of each of them
+    std::vector<Part> tops;
     std::unique_ptr<Moment> done;
   };
 

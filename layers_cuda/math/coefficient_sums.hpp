@@ -28,8 +28,8 @@ concept Stores = requires(Terms terms) { terms.out; };
 template <class Terms>
 constexpr int kSumBlocksEach = Stores<Terms> ? 2 : 3;  // on a multiprocessor, all at once, as registers allow
 
-// Adds up shared[v][i], shared[v][i + stride], .. for every v and i < stride, into the first of them. All
-// threads of the block must call it; those from `threads` on do nothing.
+// Adds up shared[v][i], shared[v][i + stride], .. for every v and i < stride, into the first of them. To be
+// called by all `threads` of the block.
 template <int kValues, class T>
 __device__ inline void fold(T* shared, int thread, int threads, int stride) {
   for (int left = threads / stride; left > 1;) {
@@ -173,9 +173,10 @@ template <class Terms, class Finish>
 void coefficient_sums(const Context& context, const char* name, const Spread& spread, const Terms& terms,
                       const Finish& finish, float* partials) {
   constexpr int kCount = 16 / sizeof(typename Terms::Value);
-  const int64_t pieces = in_packs(spread, kCount, terms.in)
-                             ? queue_partials<kCount>(context, name, spread, terms, partials)
-                             : queue_partials<1>(context, name, spread, terms, partials);
+  bool packs = in_packs(spread, kCount, terms.in);
+  if constexpr (Stores<Terms>) packs = packs && packable(terms.out[0]);
+  const int64_t pieces = packs ? queue_partials<kCount>(context, name, spread, terms, partials)
+                               : queue_partials<1>(context, name, spread, terms, partials);
   Grid grid = grid_for(spread.coefficients(), kFinishCoefficients);
   grid.threads = dim3(kFinishCoefficients, kFinishSlices);
   grid.shared_bytes = sizeof(double) * Terms::kSums * kFinishCoefficients * kFinishSlices;

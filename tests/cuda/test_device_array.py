@@ -13,7 +13,7 @@ from helpers.device_memory import emulated, on_gpu, seen
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, DeviceError
-from pycaffe_like.testing import net_from_text
+from pycaffe_like.testing import layer_net, net_from_text
 
 
 def random(*shape: int) -> np.ndarray:
@@ -168,6 +168,24 @@ def test_net_runs_on_what_was_written_on_the_device(keep):
         net.backward(end="b")
         np.testing.assert_array_equal(seen(a.gpu_diff), number * (values > 0))
     assert len(arrays) == 4 * keep
+
+
+@emulated
+@pytest.mark.parametrize("look", ["host", "device"])
+def test_weights_kept_in_bfloat16_follow_a_view_that_is_taken_late(look):
+    ip = "inner_product_param { num_output: 2 bias_term: false }"
+    net = layer_net(f'type: "InnerProduct" {ip}', np.ones((1, 3)), precision="bfloat16")
+    weights = net.params["layer"][0]
+    weights.data[...] = 1
+    for _ in range(3):  # until the work is recorded
+        net.forward()
+    view = weights.data if look == "host" else weights.gpu_data
+    for number in (2, 3, 4):
+        if look == "host":
+            view[...] = number
+        else:
+            seen(view)[...] = number
+        assert net.forward()["t0"].tolist() == [[3 * number, 3 * number]]
 
 
 # Lifetime

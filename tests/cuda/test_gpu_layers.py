@@ -124,7 +124,7 @@ def test_blobs_stay_on_the_gpu_if_a_method_computes_there(name):
     there = name != "Cube"
     assert net.blobs["b"].device == ("cuda" if there else "cpu")
     types = [node.definition.type for node in net.plan.graph.nodes]
-    assert types.count("Transfer") == (1 if there else 3)
+    assert types.count("Transfer") == (0 if there else 2)
 
 
 @emulated

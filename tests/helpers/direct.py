@@ -83,7 +83,6 @@ def run(
     results = net.leave(tops)
     executor = core.Executor(net.steps, seed)
     executor.iteration = iteration
-    executor.reshape()  # as a net does when it is built; who shares memory knows it from here on
     executor.forward(0, len(executor))
     made = [blob.data.copy() for blob in results]
     if top_diffs is None:

@@ -93,6 +93,7 @@ class GPUArray:
         self, shape: Any, dtype: Any, allocator: Any = None, base: Any = None, gpudata: Any = None,
         strides: Any = None, order: str = "C",
     ) -> None:  # fmt: skip
+        Context.require()
         self.shape, self.dtype, self.base, self.strides = shape, np.dtype(dtype), base, strides
         self.gpudata = gpudata
 
