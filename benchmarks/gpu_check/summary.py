@@ -8,6 +8,7 @@ from typing import Any
 Figures = dict[str, Any]
 
 _WORST_SHOWN = 3
+_LONGEST_PART = 120
 
 
 def page(content: dict[str, Any]) -> str:
@@ -59,15 +60,13 @@ def _step_rows(steps: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def _found(step: Figures) -> str:
     """One line about a step."""
-    figures = step["figures"]
-    if step["status"] == "skipped":
-        return str(step["tail"]).splitlines()[-1] if step["tail"] else ""
-    parts = [str(step["tail"]).splitlines()[-1][:120]] if step["status"] == "failed" and step["tail"] else []
-    parts += [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
+    figures, last_line = step["figures"], (step["tail"].splitlines() or [""])[-1]
+    parts = [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
     parts += [f"{name}: {figures[name]}" for name in ("float32", "bfloat16") if name in figures]
-    if "failures" in figures:
-        parts += [test.rpartition(".")[2] for test in figures["failures"][:_WORST_SHOWN]]
-    return ", ".join(parts).replace("|", "/")
+    parts += [test.rpartition(".")[2] for test in figures.get("failures", [])[:_WORST_SHOWN]]
+    if step["status"] in ("failed", "skipped") and not figures.get("failures"):
+        parts.insert(0, last_line)
+    return ", ".join(part[:_LONGEST_PART] for part in parts).replace("|", "/")
 
 
 _TOLD = (
