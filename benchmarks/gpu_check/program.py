@@ -106,6 +106,8 @@ def _correctness(settings: Settings) -> Iterator[Step]:
     options = {"needs": (BUILD,), "environment": untimed}
     hostile = f"--ignore={contract}/test_hostile.py"  # about files, not about devices
     suite = _module("suite", layers, contract, cuda, hostile)
+    doctor = ("-m", "pycaffe_like.tools.main", "doctor", "-gpu", "0")
+    yield Step("doctor", doctor, 60, needs=(BUILD,))
     yield Step("tests", suite, 200, needs=(BUILD,), environment=on_gpu)
     yield Step("gpu-tests", _module("suite", "-m", "gpu", str(ROOT / "tests")), 120, **options)
     iterations = ("--iterations", "3") if settings.emulated else ()

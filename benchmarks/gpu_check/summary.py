@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Figures = dict[str, Any]
 
 _WORST_SHOWN = 3
+_LONGEST_PART = 120
 
 
 def page(content: dict[str, Any]) -> str:
@@ -23,17 +24,19 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
     yield from _device(steps.get("device", {}))
     yield "\n## Steps\n"
     yield from _table(("step", "outcome", "s", "found"), _step_rows(content["steps"]))
-    for title, lines in (
-        ("Parity with the CPU: largest error relative to the largest value", _parity(steps)),
-        ("Training beside PyTorch, bfloat16", _speed(steps)),
-        ("Timelines of training steps", _timelines(steps)),
-        ("Memory-bound kernels, bfloat16", _kernels(steps)),
-        ("Steps of nets beside their roofs", _roofs(steps)),
-    ):
-        content_lines = list(lines)
-        if content_lines:
+    for title, make in _SECTIONS.items():
+        lines = _section(make, steps)
+        if lines:
             yield f"\n## {title}\n"
-            yield from content_lines
+            yield from lines
+
+
+def _section(make: Callable[[dict[str, Figures]], Iterator[str]], steps: dict[str, Figures]) -> list[str]:
+    """Lines of a section; figures that it does not understand cost no more than the section."""
+    try:
+        return list(make(steps))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return [f"cannot be shown: {error!r}"]
 
 
 def _device(figures: Figures) -> Iterator[str]:
@@ -57,15 +60,13 @@ def _step_rows(steps: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def _found(step: Figures) -> str:
     """One line about a step."""
-    figures = step["figures"]
-    if step["status"] == "skipped":
-        return str(step["tail"]).splitlines()[-1] if step["tail"] else ""
-    parts = [str(step["tail"]).splitlines()[-1][:120]] if step["status"] == "failed" and step["tail"] else []
-    parts += [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
+    figures, last_line = step["figures"], (step["tail"].splitlines() or [""])[-1]
+    parts = [f"{name} {figures[name]}" for name in _TOLD if figures.get(name) not in (None, [], "")]
     parts += [f"{name}: {figures[name]}" for name in ("float32", "bfloat16") if name in figures]
-    if "failures" in figures:
-        parts += [test.rpartition(".")[2] for test in figures["failures"][:_WORST_SHOWN]]
-    return ", ".join(parts).replace("|", "/")
+    parts += [test.rpartition(".")[2] for test in figures.get("failures", [])[:_WORST_SHOWN]]
+    if step["status"] in ("failed", "skipped") and not figures.get("failures"):
+        parts.insert(0, last_line)
+    return ", ".join(part[:_LONGEST_PART] for part in parts).replace("|", "/")
 
 
 _TOLD = (
@@ -155,6 +156,15 @@ def _roofs(steps: dict[str, Figures]) -> Iterator[str]:
         )
         yield from _table((step, "steps", "ms", "GB/s", "of roof"), rows)
         yield "\nMost lost: " + "; ".join(figures["most_lost"][:_WORST_SHOWN]) + "\n"
+
+
+_SECTIONS = {
+    "Parity with the CPU: largest error relative to the largest value": _parity,
+    "Training beside PyTorch, bfloat16": _speed,
+    "Timelines of training steps": _timelines,
+    "Memory-bound kernels, bfloat16": _kernels,
+    "Steps of nets beside their roofs": _roofs,
+}
 
 
 def _percent(share: float | None) -> str:

@@ -71,7 +71,7 @@ def main() -> None:
     _run(engine, WARM_UP if task.device == "cuda" else 2)
     figures.note(step_ms=_run(engine, steps))
     if hasattr(engine, "ahead"):
-        figures.note(recorded=engine.repeated)
+        figures.note(repeats_recording=engine.repeated)
         engine.ahead = 3
         figures.note(step_ms_three_ahead=_run(engine, steps))
         engine.ahead = 1

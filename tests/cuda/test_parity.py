@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, 
 TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2}
 MODELS = Path(__file__).parents[2] / "models"
 STEPS = 10
+RATES = {"lenet": 1e-3, "cifar10_quick": 1e-2, "residual": 1e-3}  # at which the losses move in so few steps
 
 
 @pytest.fixture(autouse=True)
@@ -73,18 +74,19 @@ def net_path(request, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("net_path", ["lenet", "cifar10_quick", "residual"], indirect=True)
+@pytest.mark.parametrize("net_path", RATES, indirect=True)
 def test_net_learns_as_on_the_cpu(net_path, record_property):
     got, wanted = (losses(net_path, device) for device in ("emulated", "cpu"))
     error = np.max(np.abs(got - wanted) / wanted)
     record_property("parity", f"{net_path.parent.name}, losses of {STEPS} steps")
     record_property("precision", "float32")
     record_property("error", f"{error:.1e}")
-    assert wanted[-1] < wanted[0]
+    assert wanted[-1] < 0.99 * wanted[0]
     assert error <= TOLERANCES["float32"]
 
 
 def losses(net_path, device):
     """Losses of some steps; to our engine a GPU and an emulated one are the same."""
-    engine = OurTraining(Task(str(net_path), "train", 4, device=device))
+    task = Task(str(net_path), "train", 4, device=device)
+    engine = OurTraining(task, RATES[net_path.parent.name])
     return np.array([engine.step() for _ in range(STEPS)])

@@ -184,6 +184,14 @@ def test_page_tells_all_figures(tmp_path):
         assert line in report.page
 
 
+def test_figures_that_make_no_sense_cost_a_section(tmp_path):
+    report = Report(tmp_path, tmp_path, commit="abc1234")
+    report.add("tests", Outcome(PASSED, 1, {"recorded": True}, ""))
+    report.add("kernels", Outcome(PASSED, 1, FOUND["kernels"], ""))
+    assert "cannot be shown: AttributeError" in report.page
+    assert "| ReLU, forward |" in report.page
+
+
 def test_page_of_nothing_is_a_page(tmp_path):
     assert Report(tmp_path, tmp_path, commit="abc1234").page.startswith("# GPU check")
 
