@@ -38,7 +38,7 @@ def main() -> None:
     _run("cmake", *configure_arguments(options.folder, emulated=options.emulated))
     figures.note(configure_seconds=_since(start))
     start = time.perf_counter()
-    _run("cmake", "--build", str(options.folder))
+    _run("cmake", "--build", str(options.folder), "--", "-k", "0")  # all errors at once
     figures.note(compile_seconds=_since(start))
     _run("bash", str(ROOT / ".ci" / "assemble"), str(options.folder))
 
