@@ -14,7 +14,19 @@ from ..plan.plan import make_plan
 from ..plan.printout import describe
 from ..solver_rules import HISTORY_SETS, TRAIN_SOURCES
 from ..upgrade import read_solver
-from .common import CODE, MEMORY, PLAN, STATE, allow_code, max_memory, parse_phase, plan_options, stages
+from .common import (
+    CODE,
+    GPU,
+    MEMORY,
+    PLAN,
+    STATE,
+    allow_code,
+    max_memory,
+    parse_phase,
+    plan_options,
+    stages,
+    use_device,
+)
 from .flags import Flag, format_usage, parse_flags
 
 SUMMARY = "Show a net's layers, shapes, operations and bytes."
@@ -27,6 +39,7 @@ FLAGS = {
     **PLAN,
     **CODE,
     **MEMORY,
+    **GPU,
     "plan": Flag(False, "show the plan as well: the steps as declared, and after each pass"),
     "help": Flag(False, "show this text"),
 }
@@ -40,6 +53,7 @@ def main(argv: list[str]) -> int:
         return 0
     logging.getLogger("caffe").setLevel(logging.WARNING)  # the table says it shorter than the log of set-up
     allow_code(flags)
+    use_device(flags["gpu"])
     model, history_sets = _model(flags)
     phase = parse_phase(flags["phase"], TRAIN if flags["solver"] else TEST)
     training = bool(
@@ -77,7 +91,7 @@ def _print_plan(net: Net, options: dict[str, Any]) -> None:
             print(f"\nplan, {name}:", *steps, sep="\n  ")
             shown[:] = steps
 
-    make_plan(net.graph, **options, watch=show)
+    make_plan(net.graph, device=net.device, **options, watch=show)
 
 
 def _model(flags: dict[str, Any]) -> tuple[str, int]:

@@ -1,6 +1,8 @@
 // Sixteen bytes of consecutive values, which a thread reads or writes at once.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "core/dtype.hpp"
 
 namespace caffe::cuda {

@@ -1,8 +1,6 @@
 // Lists of arrays, and of numbers that belong to them, as arguments of a kernel.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <type_traits>
 
