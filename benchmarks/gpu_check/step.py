@@ -127,7 +127,7 @@ class Runner:
                 time.sleep(_POLL_SECONDS)
         finally:
             for process in running:
-                process.stop()
+                self._end(process.step, process.give_up())
 
     def _why_not(self, step: Step) -> str:
         for name in step.needs:
@@ -172,12 +172,19 @@ class _Process:
         status = self.process.poll()
         if status is None and self.seconds < self.limit:
             return None
+        return self._end(status)
+
+    def give_up(self) -> Outcome:
+        """End it now; what it has found so far counts."""
+        return self._end(None)
+
+    def _end(self, status: int | None) -> Outcome:
         seconds = self.seconds
-        self.stop()
+        self._stop()
         words = {0: PASSED, CANNOT_RUN: SKIPPED, None: TIMED_OUT}
         return Outcome(words.get(status, FAILED), seconds, _read_json(self.figures), self._tail(status))
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End it and whatever it has started."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):

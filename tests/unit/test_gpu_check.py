@@ -102,6 +102,22 @@ def test_deadline_stops_what_runs_and_begins_no_more(run):
     assert "takes 5 at least" in told["last"].tail
 
 
+def test_run_that_is_stopped_tells_what_is_known(tmp_path):
+    told = {}
+
+    def stop(name, outcome):
+        told[name] = outcome
+        if name == "quick":
+            raise KeyboardInterrupt
+
+    runner = Runner(tmp_path, {"PYTHONPATH": str(ROOT)}, 60, stop)
+    slow = python("slow", NOTE + "import time; time.sleep(600)")
+    with pytest.raises(KeyboardInterrupt):
+        runner.run([[slow, python("quick", "import time; time.sleep(2)")]])
+    assert told["slow"].status == TIMED_OUT
+    assert told["slow"].figures == {"found": 3}
+
+
 def test_steps_read_each_others_figures(run):
     read = "from benchmarks.gpu_check.figures import figures_of; print(figures_of('device'))"
     told = run([python("device", NOTE)], [python("kernels", read)])
