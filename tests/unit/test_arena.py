@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from helpers.training import train as run_steps
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError
@@ -39,18 +40,7 @@ def train(*, steps=4, **options):
     rng = np.random.default_rng(0)
     net.blobs["data"].data[...] = rng.standard_normal(net.blobs["data"].shape)
     net.blobs["label"].data[...] = rng.integers(0, 5, 4)
-    params = [param.blob for param in net.graph.learnable]
-    updater = core.Updater("SGD", params, [1.0] * len(params), [1.0] * len(params))
-    losses = []
-    for _ in range(steps):
-        updater.clear_gradients()
-        losses.append(net.forward_loss())
-        net.backward()
-        updater.update(core.UpdateSettings(
-            rate=0.05, momentum=0.9, momentum2=0, rms_decay=0, delta=0, weight_decay=1e-3, l1=False,
-            gradient_scale=1, iteration=0,
-        ))  # fmt: skip
-    return net, losses
+    return net, run_steps(net, steps, rate=0.05)
 
 
 SHARING = [{"keep_diffs": False}, {"keep_data": False}, {"keep_data": False, "keep_diffs": False}]

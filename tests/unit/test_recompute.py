@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.training import train as run_steps
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError
@@ -45,18 +46,7 @@ def build(**options):
 
 
 def train(net, steps=3):
-    params = [param.blob for param in net.graph.learnable]
-    updater = core.Updater("SGD", params, [p.lr_mult for p in net.graph.learnable], [1.0] * len(params))
-    losses = []
-    for _ in range(steps):
-        updater.clear_gradients()
-        losses.append(net.forward_loss())
-        net.backward()
-        updater.update(core.UpdateSettings(
-            rate=0.01, momentum=0.9, momentum2=0, rms_decay=0, delta=0, weight_decay=1e-3, l1=False,
-            gradient_scale=1, iteration=0,
-        ))  # fmt: skip
-    return losses
+    return run_steps(net, steps, rate=0.01)
 
 
 def smallest(**options):
