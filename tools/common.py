@@ -6,6 +6,7 @@ import logging
 import re
 from typing import Any
 
+from .. import _core as core
 from .. import user_code
 from ..device import set_device, set_mode_gpu
 from ..errors import ConfigError, DeviceError
@@ -38,8 +39,8 @@ def use_device(gpu: str) -> None:
     if not gpu:
         log.info("Use CPU.")
         return
-    number = 0 if gpu == "all" else gpu_number(gpu)
     try:
+        number = _only_gpu() if gpu == "all" else gpu_number(gpu)
         set_device(number)
         set_mode_gpu()
     except DeviceError as error:
@@ -50,10 +51,18 @@ def use_device(gpu: str) -> None:
     log.info("Use GPU with device ID %d", number)
 
 
+def _only_gpu() -> int:
+    """Read `-gpu all`, which Caffe's users write: right where there is one."""
+    devices = core.accelerator_report()["devices"]
+    if devices > 1:
+        raise ConfigError(f"-gpu all: there are {devices} GPUs, and a net uses one", hint="choose it: -gpu 0")
+    return 0
+
+
 def gpu_number(text: str) -> int:
     """Check one number of the value of `-gpu`."""
     if not text.isdecimal():
-        raise ConfigError(f"-gpu must be the number of one GPU, got '{text}'", hint="nets train on one GPU")
+        raise ConfigError(f"-gpu must be the number of one GPU, got '{text}'", hint="a net uses one GPU")
     return int(text)
 
 
