@@ -95,7 +95,6 @@ class OurQueuedTraining(OurTraining):
 
     def step(self) -> float:
         """Queue an iteration; returns the latest loss that is known."""
-        self.net.plan.executor.iteration = self.iteration
         self._queued.append(self._recorded.run(sgd_settings(self.rate, self.iteration)))
         self.iteration += 1
         return self._wait(self.ahead)
@@ -119,7 +118,7 @@ class OurQueuedTraining(OurTraining):
 
     def _wait(self, keep: int) -> float:
         while len(self._queued) > keep:
-            self._loss = self._recorded.loss(self._queued.popleft())
+            self._loss, _ = self._recorded.wait(self._queued.popleft())
         return self._loss
 
 

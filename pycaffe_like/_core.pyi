@@ -302,7 +302,7 @@ class UpdateSettings:
     """
     What all params of one update have in common.
     """
-    def __init__(self, *, rate: float, momentum: float, momentum2: float, rms_decay: float, delta: float, weight_decay: float, l1: bool, gradient_scale: float, iteration: int) -> None:
+    def __init__(self, *, rate: float, momentum: float, momentum2: float, rms_decay: float, delta: float, weight_decay: float, l1: bool, gradient_scale: float, iteration: int, clip_gradients: float = -1.0) -> None:
         ...
 class Updater:
     """
@@ -312,11 +312,9 @@ class Updater:
         ...
     def clear_gradients(self) -> None:
         ...
-    def squared_gradient_norm(self) -> float:
-        ...
-    def update(self, settings: UpdateSettings) -> None:
+    def update(self, settings: UpdateSettings) -> float:
         """
-        One update: data -= change; the diffs hold the change afterwards.
+        One update: data -= change; the diffs hold the change afterwards. Returns the gradients' L2 norm if they may be clipped, else 0.
         """
     @property
     def history(self) -> list[Blob]:
@@ -329,13 +327,13 @@ class TrainingStep:
     """
     def __init__(self, executor: Executor, updater: Updater) -> None:
         ...
-    def loss(self, iteration: int) -> float:
+    def run(self, settings: UpdateSettings, passes: int = 1) -> int:
         """
-        Wait for that run and return its loss; it is kept until four more have run.
+        Clear the gradients, run so many passes forward and backward, update; returns a number for `wait`.
         """
-    def run(self, settings: UpdateSettings) -> int:
+    def wait(self, iteration: int) -> tuple[float, float]:
         """
-        Clear the gradients, run forward and backward, update; returns a number for `loss`.
+        Wait for that run and return its mean loss, and the gradients' L2 norm if they may be clipped, else 0; both are kept until four more have run.
         """
     @property
     def executor(self) -> Executor:

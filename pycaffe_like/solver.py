@@ -220,8 +220,6 @@ class Solver:
         return (
             self.net.device != "cpu"
             and not self.net.has_hooks
-            and param.iter_size == 1
-            and param.clip_gradients < 0
             and not self._callbacks
             and not _is_due(param.display, self.iter)
         )
@@ -231,9 +229,8 @@ class Solver:
         if self._step is None or self._step.executor is not self.net.plan.executor:
             self._drain()
             self._step = core.TrainingStep(self.net.plan.executor, self._updater)
-        self._step.executor.iteration = self.iter
         with errors_of_steps(self.net.graph):
-            number = self._step.run(self._update_settings(self.lr, 1.0))
+            number = self._step.run(self._update_settings(self.lr), int(self.param.iter_size))
         self._queued.append((self.iter, number))
         self._progress.iteration += 1
         self._drain(1)
@@ -244,10 +241,11 @@ class Solver:
             iteration, number = self._queued.popleft()
             assert self._step is not None
             with errors_of_steps(self.net.graph):
-                loss = self._step.loss(number)
+                loss, norm = self._step.wait(number)
             if not math.isfinite(loss):
                 raise diverged(self.net, loss, iteration)
             self._smoothed.add(loss)
+            self._show_clipping(norm)
 
     def _forward_backward(self) -> float:
         """Run iter_size passes; returns their mean loss."""
@@ -272,10 +270,10 @@ class Solver:
         rate = self.lr
         if _is_due(param.display, self.iter):
             log.info("Iteration %d, lr = %g", self.iter, rate)
-        self._updater.update(self._update_settings(rate, self._gradient_scale()))
+        self._show_clipping(self._updater.update(self._update_settings(rate)))
         self._progress.iteration += 1
 
-    def _update_settings(self, rate: float, gradient_scale: float) -> core.UpdateSettings:
+    def _update_settings(self, rate: float) -> core.UpdateSettings:
         param = self.param
         return core.UpdateSettings(
             rate=rate,
@@ -285,20 +283,16 @@ class Solver:
             delta=param.delta,
             weight_decay=param.weight_decay,
             l1=param.regularization_type == "L1",
-            gradient_scale=gradient_scale,
+            gradient_scale=1 / int(param.iter_size),
             iteration=self.iter,
+            clip_gradients=param.clip_gradients,
         )
 
-    def _gradient_scale(self) -> float:
-        """Factor of all gradients: clipping of their joint norm, then the mean over iter_size."""
+    def _show_clipping(self, norm: float) -> None:
+        """Say so if gradients of this joint norm were clipped."""
         limit = float(self.param.clip_gradients)
-        factor = 1.0
-        if limit >= 0:
-            norm = math.sqrt(self._updater.squared_gradient_norm())
-            if norm > limit:
-                factor = limit / norm
-                log.info("Clipping gradients: L2 norm %g > %g, scaled by %g", norm, limit, factor)
-        return factor / int(self.param.iter_size)
+        if 0 <= limit < norm:
+            log.info("Clipping gradients: L2 norm %g > %g, scaled by %g", norm, limit, limit / norm)
 
     def _act_after_update(self) -> None:
         action = self.poll_action()

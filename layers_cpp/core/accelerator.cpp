@@ -53,4 +53,8 @@ Accelerator& accelerator() {
   return *instance;
 }
 
+std::shared_ptr<void> allocate_pinned(size_t bytes) {
+  return {accelerator().allocate_host(bytes), [](void* memory) { accelerator().release_host(memory); }};
+}
+
 }  // namespace caffe

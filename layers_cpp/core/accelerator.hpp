@@ -67,6 +67,8 @@ class Accelerator {
 
 // The accelerator of this process; the first call sets it up. Throws DeviceError where there is none.
 Accelerator& accelerator();
+// Memory of the host that the device can read and write directly, for as long as somebody owns it.
+std::shared_ptr<void> allocate_pinned(size_t bytes);
 // Whether accelerator() has been called with success: nothing is on the device before.
 bool accelerator_in_use();
 

@@ -36,10 +36,6 @@ std::shared_ptr<void> allocate_bytes(Device device, size_t bytes) {
           }};
 }
 
-std::shared_ptr<void> allocate_mirror(size_t bytes) {
-  return {accelerator().allocate_host(bytes), [](void* memory) { accelerator().release_host(memory); }};
-}
-
 }  // namespace
 
 Allocations allocations() { return {allocated_bytes, allocation_count}; }
@@ -119,7 +115,7 @@ std::shared_ptr<void> Storage::host_memory() {
   if (device_ == Device::cpu) return memory_;
   const bool others_write = device_views_ > 0;
   if (others_write || (mirror_ && !mirror_->original.empty())) publish();
-  if (!mirror_) mirror_ = std::make_unique<Mirror>(Mirror{.memory = allocate_mirror(bytes_), .original = {}});
+  if (!mirror_) mirror_ = std::make_unique<Mirror>(Mirror{.memory = allocate_pinned(bytes_), .original = {}});
   if (mirror_->stale) accelerator().download(mirror_->memory.get(), memory_.get(), bytes_);
   if (mirror_->stale || mirror_->uploading) accelerator().wait();
   mirror_->stale = others_write;

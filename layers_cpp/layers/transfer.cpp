@@ -47,7 +47,7 @@ class Berth {
 
  private:
   void grow(size_t bytes) {
-    memory_ = {accelerator().allocate_host(bytes), [](void* memory) { accelerator().release_host(memory); }};
+    memory_ = allocate_pinned(bytes);
     there_.reserve(bytes);
     bytes_ = bytes;
   }

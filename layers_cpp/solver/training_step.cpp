@@ -21,30 +21,56 @@ std::vector<WeightedTop> weighted_tops(const Executor& executor) {
   return tops;
 }
 
+// From either device; `to` is filled after a wait.
+void queue_copy(void* to, Storage& from, size_t bytes) {
+  if (from.device() == Device::cuda)
+    accelerator().download(to, from.data(), bytes);
+  else
+    std::memcpy(to, from.data(), bytes);
+}
+
 }  // namespace
 
-int64_t TrainingStep::run(const UpdateSettings& settings) {
-  const size_t end = executor_.size(), first = executor_.unrecordable(0, end, true);
-  executor_.before_run();
+int64_t TrainingStep::run(const UpdateSettings& settings, int64_t passes) {
+  if (passes < 1) throw std::invalid_argument("an iteration has one pass or more");
+  const bool clips = settings.clip_gradients >= 0;
+  Result& result = results_[runs_ % kAhead];
+  result.passes.resize(static_cast<size_t>(passes));
+  repeated_ = true;
   updater_.clear_gradients();
-  executor_.queue_forward(0, first);
   updater_.send(settings);
-  const auto work = [&] {
-    executor_.queue_forward(first, end);
-    executor_.queue_backward(0, end);
-    updater_.apply();
-  };
-  if (first < end)
-    work_.run(executor_.fingerprint(first, end, false), executor_.storages(), work);
-  else
-    work();
-  updater_.touch();
-  queue_result(results_[runs_ % kAhead]);
-  executor_.after_run();
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    executor_.iteration = static_cast<uint64_t>(settings.iteration * passes + pass);
+    run_pass(pass == 0, pass + 1 == passes, clips);
+    queue_result(result.passes[static_cast<size_t>(pass)]);
+    executor_.after_run();
+  }
+  queue_norm(result, clips);
+  result.done = accelerator().mark();
   return runs_++;
 }
 
-void TrainingStep::queue_result(Result& result) {
+void TrainingStep::run_pass(bool is_first, bool is_last, bool clips) {
+  const size_t end = executor_.size(), first = executor_.unrecordable(0, end, true);
+  executor_.before_run();
+  executor_.queue_forward(0, first);
+  const auto body = [&] {
+    executor_.queue_forward(first, end);
+    executor_.queue_backward(0, end);
+    if (is_last) updater_.apply();
+  };
+  if (first < end) {
+    RepeatedWork& work = works_[is_first][is_last];
+    work.run(mix(executor_.fingerprint(first, end, false), clips), executor_.storages(), body);
+    repeated_ &= work.repeated();
+  } else {
+    body();
+    repeated_ = false;
+  }
+  if (is_last) updater_.touch();
+}
+
+void TrainingStep::queue_result(PassResult& result) {
   const std::vector<WeightedTop> tops = weighted_tops(executor_);
   size_t bytes = sizeof(Complaint);
   result.tops.clear();
@@ -53,28 +79,39 @@ void TrainingStep::queue_result(Result& result) {
     bytes += blob->bytes();
   }
   if (bytes > result.bytes) {
-    result.memory = {accelerator().allocate_host(bytes),
-                     [](void* memory) { accelerator().release_host(memory); }};
+    result.memory = allocate_pinned(bytes);
     result.bytes = bytes;
   }
   char* to = static_cast<char*>(result.memory.get());
   accelerator().download(to, executor_.complaint(), sizeof(Complaint));
   to += sizeof(Complaint);
   for (const auto& [blob, weight] : tops) {
-    if (blob->device() == Device::cuda)
-      accelerator().download(to, blob->data(), blob->bytes());
-    else
-      std::memcpy(to, blob->data(), blob->bytes());
+    queue_copy(to, blob->data_storage(), blob->bytes());
     to += blob->bytes();
   }
-  result.done = accelerator().mark();
 }
 
-double TrainingStep::loss(int64_t iteration) {
-  Result& result = results_[iteration % kAhead];
+void TrainingStep::queue_norm(Result& result, bool clips) {
+  if (!clips) {
+    result.norm.reset();
+    return;
+  }
+  if (!result.norm) result.norm = allocate_pinned(sizeof(double));
+  queue_copy(result.norm.get(), updater_.norm(), sizeof(double));
+}
+
+TrainingStep::Outcome TrainingStep::wait(int64_t iteration) {
   if (iteration < runs_ - kAhead || iteration >= runs_)
-    throw std::logic_error("the loss of that iteration is not kept");
+    throw std::logic_error("the outcome of that iteration is not kept");
+  Result& result = results_[iteration % kAhead];
   result.done->wait();
+  double loss = 0;
+  for (const PassResult& pass : result.passes) loss += loss_of(pass);
+  return {.loss = loss / static_cast<double>(result.passes.size()),
+          .gradient_norm = result.norm ? *static_cast<const double*>(result.norm.get()) : 0};
+}
+
+double TrainingStep::loss_of(const PassResult& result) {
   const auto* complaint = static_cast<const Complaint*>(result.memory.get());
   if (complaint->kind != Complaint::none) executor_.refuse(*complaint);
   const void* values = complaint + 1;

@@ -14,12 +14,21 @@ constexpr int64_t kChunk = 1 << 16;  // elements handed to a thread at a time
 
 float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
 
+// Puts the norm of the gradients into its place, and clipping into the scale.
+void clip(UpdateSettings& settings, double squared_norm, Storage& norm) {
+  if (settings.clip_gradients < 0) return;
+  const double found = std::sqrt(squared_norm);
+  *static_cast<double*>(norm.overwrite()) = found;
+  settings.gradient_scale *= clip_factor(found, settings.clip_gradients);
+  settings.clip_gradients = -1;
+}
+
 // Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and
 // regularised.
 template <class Rule>
 void each(const UpdateSettings& settings, float decay, int64_t count, float* data, float* diff, float* first,
           float* second, Rule&& rule) {
-  const float scale = settings.gradient_scale;
+  const auto scale = static_cast<float>(settings.gradient_scale);
   const bool l1 = settings.l1 && decay != 0;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
@@ -97,12 +106,13 @@ class CpuUpdater : public Updater {
  public:
   CpuUpdater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
              std::vector<float> decay_mults)
-      : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults)),
+      : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults), Device::cpu),
         kernel_(kernel_of(rule)) {}
 
   void send(const UpdateSettings& settings) override { settings_ = settings; }
 
   void apply() override {
+    if (settings_.clip_gradients >= 0) clip(settings_, squared_gradient_norm(), norm_);
     for (size_t i = 0; i < params_.size(); ++i) {
       float *data = params_[i]->data(), *diff = params_[i]->diff();
       float *first = history_[i]->data(), *second = second_history(i).data();
@@ -139,7 +149,7 @@ class JointUpdater : public Updater {
  public:
   JointUpdater(const std::string& rule, const Blobs& params, const std::vector<float>& lr_mults,
                const std::vector<float>& decay_mults)
-      : Updater(rule, params, lr_mults, decay_mults) {
+      : Updater(rule, params, lr_mults, decay_mults, Device::cpu) {
     for (const Device device : {Device::cpu, Device::cuda}) {
       std::vector<size_t> places;
       for (size_t i = 0; i < params.size(); ++i)
@@ -151,11 +161,13 @@ class JointUpdater : public Updater {
     }
   }
 
-  void send(const UpdateSettings& settings) override {
-    for (const auto& part : parts_) part->send(settings);
-  }
+  void send(const UpdateSettings& settings) override { settings_ = settings; }
   void apply() override {
-    for (const auto& part : parts_) part->apply();
+    if (settings_.clip_gradients >= 0) clip(settings_, squared_gradient_norm(), norm_);
+    for (const auto& part : parts_) {
+      part->send(settings_);
+      part->apply();
+    }
   }
 
   double squared_gradient_norm() override {
@@ -173,6 +185,7 @@ class JointUpdater : public Updater {
   }
 
   std::vector<std::unique_ptr<Updater>> parts_;
+  UpdateSettings settings_;
 };
 
 UpdaterFactory& cuda_factory() {
@@ -183,8 +196,12 @@ UpdaterFactory& cuda_factory() {
 }  // namespace
 
 Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
-                 std::vector<float> decay_mults)
-    : params_(std::move(params)), lr_mults_(std::move(lr_mults)), decay_mults_(std::move(decay_mults)) {
+                 std::vector<float> decay_mults, Device device)
+    : params_(std::move(params)),
+      lr_mults_(std::move(lr_mults)),
+      decay_mults_(std::move(decay_mults)),
+      norm_(device) {
+  norm_.reserve(sizeof(double));
   const int sets = rule == "AdaDelta" || rule == "Adam" ? 2 : 1;
   for (int set = 0; set < sets; ++set)
     for (const BlobPtr& param : params_) {
@@ -199,10 +216,11 @@ float adam_correction(const UpdateSettings& settings) {
                             (1 - std::pow(settings.momentum, time)));
 }
 
-void Updater::update(const UpdateSettings& settings) {
+double Updater::update(const UpdateSettings& settings) {
   send(settings);
   apply();
   touch();
+  return settings.clip_gradients >= 0 ? *static_cast<const double*>(norm_.host_data()) : 0;
 }
 
 void Updater::touch() {
@@ -212,6 +230,7 @@ void Updater::touch() {
     param->diff_storage().device_wrote();
   }
   for (const BlobPtr& blob : history_) blob->data_storage().device_wrote();
+  norm_.device_wrote();
 }
 
 void Updater::clear_gradients() {

@@ -12,26 +12,33 @@ namespace caffe {
 
 // What all params of one update have in common. Symbols as in Caffe's solver documentation.
 struct UpdateSettings {
-  float rate = 0;            // learning rate of this iteration
-  float momentum = 0;        // mu; beta1 of Adam
-  float momentum2 = 0;       // beta2 of Adam
-  float rms_decay = 0;       // rho of RMSProp
-  float delta = 0;           // keeps divisions finite
-  float weight_decay = 0;    // lambda
-  bool l1 = false;           // L1 instead of L2 regularisation
-  float gradient_scale = 1;  // clipping and 1 / iter_size
-  int64_t iteration = 0;     // updates done before this one
+  float rate = 0;             // learning rate of this iteration
+  float momentum = 0;         // mu; beta1 of Adam
+  float momentum2 = 0;        // beta2 of Adam
+  float rms_decay = 0;        // rho of RMSProp
+  float delta = 0;            // keeps divisions finite
+  float weight_decay = 0;     // lambda
+  bool l1 = false;            // L1 instead of L2 regularisation
+  double gradient_scale = 1;  // 1 / iter_size
+  float clip_gradients = -1;  // largest L2 norm of all gradients together, before they are scaled; < 0: any
+  int64_t iteration = 0;      // updates done before this one
 };
 
 // What Adam's rate is multiplied by, because its histories start at zero.
 float adam_correction(const UpdateSettings& settings);
 
+// What gradients of this norm are multiplied by, so that it does not exceed the limit.
+constexpr double clip_factor(double norm, double limit) {
+  return limit >= 0 && norm > limit ? limit / norm : 1;
+}
+
 class Updater {
  public:
   virtual ~Updater() = default;
 
-  // data -= change; the diffs hold the change afterwards.
-  void update(const UpdateSettings& settings);
+  // data -= change; the diffs hold the change afterwards. Returns the gradients' L2 norm if they may be
+  // clipped, else 0.
+  double update(const UpdateSettings& settings);
 
   // The same in parts, of which apply() can be recorded: what changes with every update, the work, and a note
   // that params and history have changed.
@@ -39,8 +46,10 @@ class Updater {
   virtual void apply() = 0;
   void touch();
 
-  // Sum of squares of all gradients.
+  // Sum of squares of all gradients. Waits for the device.
   virtual double squared_gradient_norm() = 0;
+  // The L2 norm that the last update has found, a double; only if it clips.
+  Storage& norm() { return norm_; }
   void clear_gradients();
 
   // One blob for each param; AdaDelta and Adam have a second set after the first.
@@ -48,7 +57,8 @@ class Updater {
 
  protected:
   // `rule`: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam. lr_mults and decay_mults: one for each param.
-  Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults);
+  Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults,
+          Device device);
 
   // The second history of a param; its first one for rules that have one only.
   Blob& second_history(size_t param) const { return *history_[history_.size() - params_.size() + param]; }
@@ -56,6 +66,7 @@ class Updater {
   const Blobs params_;
   const std::vector<float> lr_mults_, decay_mults_;
   Blobs history_;
+  Storage norm_;
 };
 
 // Of params that lie on one device.

@@ -35,8 +35,10 @@ struct Chunk {
 
 // UpdateSettings as kernels read them.
 struct Numbers {
-  float rate, momentum, momentum2, rms_decay, delta, weight_decay, gradient_scale, adam_correction;
+  float rate, momentum, momentum2, rms_decay, delta, weight_decay, adam_correction;
   int32_t l1;
+  double gradient_scale;
+  double clip_gradients;
 };
 
 // A pack of an array. kWhole: it is known to be all there.
@@ -134,6 +136,7 @@ template <class Rule, bool kWhole>
 __device__ void update_chunk(const Arrays& param, const Chunk& chunk, const Numbers& s) {
   const float rate = s.rate * param.lr_mult, decay = s.weight_decay * param.decay_mult;
   const bool l1 = s.l1 && decay != 0;
+  const auto scale = static_cast<float>(s.gradient_scale);
   Pack<float> data[kPacks], diff[kPacks], first[kPacks], second[kPacks] = {};
 #pragma unroll
   for (int k = 0; k < kPacks; ++k) {
@@ -148,7 +151,7 @@ __device__ void update_chunk(const Arrays& param, const Chunk& chunk, const Numb
 #pragma unroll
     for (int i = 0; i < kPackSize; ++i) {
       const float weight = data[k].at[i];
-      const float gradient = s.gradient_scale * diff[k].at[i] + decay * (l1 ? sign(weight) : weight);
+      const float gradient = scale * diff[k].at[i] + decay * (l1 ? sign(weight) : weight);
       const float change = Rule::change(s, rate, gradient, first[k].at[i], second[k].at[i]);
       diff[k].at[i] = change;
       data[k].at[i] = weight - change;
@@ -211,6 +214,12 @@ __global__ void __launch_bounds__(kThreads) sum_kernel(const double* parts, int 
   if (threadIdx.x == 0) *sum = mine;
 }
 
+// One thread: the norm of the gradients from the sum of their squares, and clipping into the scale.
+__global__ void clip_kernel(const double* sum, double* norm, Numbers* numbers) {
+  *norm = sqrt(*sum);
+  numbers->gradient_scale *= clip_factor(*norm, numbers->clip_gradients);
+}
+
 using Kernel = void (*)(const Arrays*, const Chunk*, const Numbers*);
 
 Kernel kernel_of(const std::string& rule) {
@@ -259,7 +268,7 @@ class CudaUpdater : public Updater {
  public:
   CudaUpdater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
               std::vector<float> decay_mults)
-      : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults)),
+      : Updater(rule, std::move(params), std::move(lr_mults), std::move(decay_mults), Device::cuda),
         kernel_(kernel_of(rule)) {
     numbers_.reserve(sizeof(Numbers));
     sum_.reserve(sizeof(double));
@@ -273,32 +282,43 @@ class CudaUpdater : public Updater {
                           .rms_decay = settings.rms_decay,
                           .delta = settings.delta,
                           .weight_decay = settings.weight_decay,
-                          .gradient_scale = settings.gradient_scale,
                           .adam_correction = adam_correction(settings),
-                          .l1 = settings.l1};
+                          .l1 = settings.l1,
+                          .gradient_scale = settings.gradient_scale,
+                          .clip_gradients = settings.clip_gradients};
+    clips_ = settings.clip_gradients >= 0;
     accelerator().store(numbers_.overwrite(), &numbers, sizeof numbers);
   }
 
   void apply() override {
     table_.update(arrays());
-    launch(context(), "update", table_.grid(), kernel_, table_.params(), table_.chunks(),
-           static_cast<const Numbers*>(numbers_.data()));
+    auto* numbers = static_cast<Numbers*>(numbers_.data());
+    if (clips_) {
+      sum_squares();
+      launch(context(), "clip", {dim3(1), dim3(1)}, clip_kernel, static_cast<const double*>(sum_.data()),
+             static_cast<double*>(norm_.overwrite()), numbers);
+    }
+    launch(context(), "update", table_.grid(), kernel_, table_.params(), table_.chunks(), numbers);
   }
 
   double squared_gradient_norm() override {
     publish();
     table_.update(arrays());
+    sum_squares();
+    sum_.device_wrote();
+    return *static_cast<const double*>(sum_.host_data());
+  }
+
+ private:
+  void sum_squares() {
     parts_.reserve(static_cast<size_t>(table_.size()) * sizeof(double));
     auto* parts = static_cast<double*>(parts_.overwrite());
     launch(context(), "squared_gradients", table_.grid(), squared_gradients_kernel, table_.params(),
            table_.chunks(), parts);
     launch(context(), "sum", {dim3(1), dim3(kThreads)}, sum_kernel, parts, table_.size(),
            static_cast<double*>(sum_.overwrite()));
-    sum_.device_wrote();
-    return *static_cast<const double*>(sum_.host_data());
   }
 
- private:
   // Takes over what the host has written.
   void publish() {
     for (const BlobPtr& param : params_) {
@@ -332,6 +352,7 @@ class CudaUpdater : public Updater {
   }
 
   const Kernel kernel_;
+  bool clips_ = false;
   Table table_;
   Storage numbers_{Device::cuda}, parts_{Device::cuda}, sum_{Device::cuda};
 };

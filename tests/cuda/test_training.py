@@ -65,7 +65,7 @@ def train(solver, iterations):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["", "iter_size: 2 "])
+@pytest.mark.parametrize("kind", ["", "iter_size: 2 ", "clip_gradients: 0.5 iter_size: 3 "])
 def test_weights_are_those_of_the_cpu(folder, precision, kind):
     got = train(solver(folder, kind, precision=precision, device="cuda"), 6)
     wanted = train(solver(folder, kind, precision=precision, device="cpu"), 6)
@@ -75,9 +75,19 @@ def test_weights_are_those_of_the_cpu(folder, precision, kind):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_recorded_iterations_give_the_bits_of_single_steps(folder, precision):
-    quiet = train(solver(folder, precision=precision, device="cuda"), 12)
-    watched = train(solver(folder, "display: 1", precision=precision, device="cuda"), 12)
+@pytest.mark.parametrize(
+    "kind", ["", "iter_size: 3 ", "clip_gradients: 0.5 ", "clip_gradients: 2 iter_size: 2 "]
+)
+def test_recorded_iterations_give_the_bits_of_single_steps(folder, precision, kind, caplog):
+    caplog.set_level("INFO")
+    training = solver(folder, kind, precision=precision, device="cuda")
+    quiet = train(training, 12)
+    assert training._step.repeated
+    clipped = [record.getMessage() for record in caplog.records if "Clipping" in record.getMessage()]
+    assert bool(clipped) == ("clip" in kind)
+    caplog.clear()
+    watched = train(solver(folder, kind + "display: 1", precision=precision, device="cuda"), 12)
+    assert clipped == [record.getMessage() for record in caplog.records if "Clipping" in record.getMessage()]
     for one, other in zip(quiet, watched):
         assert np.array_equal(one, other)
 

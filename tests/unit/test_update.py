@@ -114,8 +114,7 @@ def test_cleared_gradients_count_as_zeros():
     for blob in blobs:
         blob.diff[...] = 7
     updater.clear_gradients()
-    assert updater.squared_gradient_norm() == 0
-    updater.update(core.UpdateSettings(**settings(weight_decay=0.0)))
+    assert updater.update(core.UpdateSettings(**settings(weight_decay=0.0, clip_gradients=1))) == 0
     for blob, weight in zip(blobs, weights):
         assert np.array_equal(blob.data, weight)
 
@@ -149,14 +148,21 @@ def test_params_that_get_other_memory_are_found_there():
         assert_close(blob.data, old - 0.05 * lr_mult)
 
 
-def test_the_squared_norm_is_that_of_all_gradients():
-    blobs, gradients = learned_blobs(), gradients_of(0)
-    updater = core.Updater("SGD", blobs, LR_MULTS, DECAY_MULTS)
-    for blob, gradient in zip(blobs, gradients):
-        blob.diff[...] = gradient
-    wanted = sum(float(np.sum(gradient.astype(np.float64) ** 2)) for gradient in gradients)
-    assert updater.squared_gradient_norm() == pytest.approx(wanted, rel=1e-6)
-    assert updater.squared_gradient_norm() == updater.squared_gradient_norm()
+@pytest.mark.parametrize("part", [0.25, 4])  # of the norm that is allowed: gradients are scaled, or not
+def test_gradients_are_clipped_by_the_norm_of_all(part):
+    gradients = gradients_of(0)
+    norm = float(np.sqrt(sum(np.sum(gradient.astype(np.float64) ** 2) for gradient in gradients)))
+    results = []
+    for limit, scale in ((norm * part, 0.5), (-1, 0.5 * min(1, part))):
+        blobs = learned_blobs()
+        for blob, gradient in zip(blobs, gradients):
+            blob.diff[...] = gradient
+        updater = core.Updater("SGD", blobs, LR_MULTS, DECAY_MULTS)
+        found = updater.update(core.UpdateSettings(**settings(gradient_scale=scale, clip_gradients=limit)))
+        assert found == (pytest.approx(norm, rel=1e-6) if limit > 0 else 0)
+        results.append([blob.data.copy() for blob in blobs])
+    for clipped, scaled in zip(*results):
+        assert_close(clipped, scaled)
 
 
 NET = """
@@ -173,6 +179,16 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 """
 
 
+def iterate(net, updater, settings, passes):
+    """Do by single calls what a training step does; return its loss and norm."""
+    updater.clear_gradients()
+    losses = []
+    for _ in range(passes):
+        losses.append(net.forward_loss())
+        net.backward()
+    return sum(losses) / passes, updater.update(settings)
+
+
 def net_and_updater(rule, precision):
     text = NET % "loss_weight: 1" if precision == "float32" else NET % "" + LABELLED  # a loss is float32
     net = net_from_text(text, caffe.TRAIN, seed=3, precision=precision)
@@ -186,21 +202,20 @@ def net_and_updater(rule, precision):
 @pytest.mark.skipif(DEVICE == "cpu", reason="the CPU records nothing")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("rule", ["SGD", "Adam"])
-def test_a_recorded_update_takes_the_numbers_of_each_iteration(rule, precision):
+@pytest.mark.parametrize("passes", [1, 2, 4])
+def test_recorded_work_takes_the_numbers_of_each_iteration(rule, precision, passes):
     if precision == "bfloat16" and "SoftmaxWithLoss" not in core.registered_layers(DEVICE):
         pytest.skip("a step with a loss on the CPU is not recorded")
     (net, updater), (other, other_updater) = (net_and_updater(rule, precision) for _ in range(2))
     step = core.TrainingStep(net.plan.executor, updater)
-    losses, other_losses = [], []
-    for iteration in range(6):
-        s = core.UpdateSettings(**settings(iteration, rate=0.01 * (iteration - 2)))
-        losses.append(step.loss(step.run(s)))
-        other_updater.clear_gradients()
-        other_losses.append(other.forward_loss())
-        other.backward()
-        other_updater.update(s)
-    assert step.repeated
-    assert losses == other_losses
+    for iteration in range(8):
+        # Memory is found in the first two; from the fourth on gradients are clipped, from the seventh more.
+        clip = {} if iteration < 3 else {"clip_gradients": 0.5 if iteration < 6 else 0.1}
+        s = core.UpdateSettings(**settings(iteration, rate=0.01 * (iteration - 2), **clip))
+        loss, norm = step.wait(step.run(s, passes))
+        assert (loss, norm) == iterate(other, other_updater, s, passes)
+        assert (norm > 0.5) == bool(clip)
+        assert step.repeated == (iteration not in (0, 1, 3))
     for mine, its in zip(net.graph.learnable, other.graph.learnable):
         assert np.array_equal(mine.blob.data, its.blob.data)
     for mine, its in zip(updater.history, other_updater.history):
