@@ -43,6 +43,9 @@ class Storage:
     @property
     def bytes(self) -> int:
         ...
+    @property
+    def device(self) -> str:
+        ...
 class Blob:
     """
     A named tensor's data and diff: logical shape over a physical layout.
@@ -106,6 +109,9 @@ class Blob:
         NumPy view of the values, no copy (bfloat16: a read-only float32 copy).
         """
     @property
+    def data_allocated(self) -> bool:
+        ...
+    @property
     def data_id(self) -> int:
         """
         Equal for blobs that share their data.
@@ -125,6 +131,9 @@ class Blob:
         """
         NumPy view of the gradient, no copy (bfloat16: a read-only float32 copy).
         """
+    @property
+    def diff_allocated(self) -> bool:
+        ...
     @property
     def diff_id(self) -> int:
         """
@@ -275,6 +284,10 @@ class Executor:
         """
         Bring all shapes up to date without computing.
         """
+    def scratch_bytes(self, device: str) -> int:
+        """
+        Bytes of the buffer that layers on that device take turns to use.
+        """
     @property
     def backward_ms(self) -> list[float]:
         ...
@@ -288,9 +301,6 @@ class Executor:
         """
     @iteration.setter
     def iteration(self, arg0: int) -> None:
-        ...
-    @property
-    def scratch_bytes(self) -> int:
         ...
     @property
     def seed(self) -> int:

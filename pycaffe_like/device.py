@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import _core as core
+from .errors import DeviceError
 
 _mode = "cpu"
 
@@ -39,6 +40,16 @@ def set_device(device: int) -> None:
         The process uses another one already.
     """
     core.choose_accelerator(device)
+
+
+def require_room(what: str, needed: int) -> None:
+    """Raise DeviceError if the GPU has fewer bytes free than `what` needs, before any is asked for."""
+    free, total = core.accelerator_memory(core.chosen_accelerator())
+    if needed > free:
+        raise DeviceError(
+            f"{what} needs {needed} bytes on the GPU, {free} of its {total} bytes are free; "
+            "use a smaller batch, -max_memory or -precision bfloat16"
+        )
 
 
 def gpu_stream() -> int:

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from . import _core as core
 from . import schema, trained_weights, upgrade
-from .device import default_device
+from .device import default_device, require_room
 from .errors import ConfigError
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .layers.python import PythonLayer
-from .plan.memory import Memory, measure
+from .plan.memory import Memory, bytes_to_come, measure
 from .plan.placement import log_placement
 from .plan.plan import JOINING_PASSES, Plan, make_plan
 from .seeds import next_seed
@@ -148,6 +148,8 @@ class Net:
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
         self._make_plan()
+        if self.device != "cpu" and options.fill:
+            require_room(f"net '{self.name}'", bytes_to_come(self.plan, self.device))
         log.info("Network initialization done.")
 
     def _make_plan(self) -> None:

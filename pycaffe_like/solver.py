@@ -18,12 +18,14 @@ import numpy as np
 
 from . import _core as core
 from . import prototext, schema
+from .device import require_room
 from .divergence import diverged
 from .errors import ConfigError
 from .graph.locate import errors_of_steps
 from .logs import progress as progress_bar
 from .lr_policy import Progress, learning_rate
 from .net import Net, NetOptions
+from .plan.memory import bytes_to_come
 from .prototext import Document
 from .seeds import next_seed
 from .signals import Action
@@ -93,6 +95,7 @@ class Solver:
         self.net = build_train_net(document, net_options)
         self.test_nets = build_test_nets(document, dataclasses.replace(net_options, max_memory=None))
         self._updater = _make_updater(self.type, self.net)
+        self._require_room()
         self._step: core.TrainingStep | None = None
         self._queued: deque[tuple[int, int]] = deque()  # iterations whose loss is not known yet, with numbers
         self._progress = Progress()
@@ -111,6 +114,14 @@ class Solver:
         if self.param.random_seed >= 0:
             return int(self.param.random_seed)
         return next_seed() >> 1  # 63 bits: the field of the solver state is signed
+
+    def _require_room(self) -> None:
+        """See that the GPU has room for all nets and the history, before anything is trained."""
+        if self.net.device == "cpu":
+            return
+        history = sum(blob.bytes for blob in self._updater.history if blob.device == self.net.device)
+        nets = sum(bytes_to_come(net.plan, net.device) for net in (self.net, *self.test_nets))
+        require_room(f"training of net '{self.net.name}', with its test nets and history,", history + nets)
 
     def _reseed(self, seed: int) -> None:
         """Go on with the random numbers of the run that is resumed."""

@@ -91,7 +91,9 @@ Context Executor::context(size_t index) {
   return context;
 }
 
-size_t Executor::scratch_bytes() const { return scratch_.bytes() + device_scratch_.bytes(); }
+size_t Executor::scratch_bytes(Device device) const {
+  return (device == Device::cuda ? device_scratch_ : scratch_).bytes();
+}
 
 // They live in the tops' diffs, whose contents are unspecified after a change of shape.
 void Executor::set_loss_weights(size_t index) {

@@ -70,7 +70,7 @@ class Executor {
   bool timing = false;
   std::vector<double> forward_ms, backward_ms;
 
-  size_t scratch_bytes() const;  // of the largest step on each device, after reshape()
+  size_t scratch_bytes(Device device) const;  // of the largest step there, after reshape()
 
   // Numbers on the device that recorded work reads: sets them for the next run. Queued.
   void send_iteration();

@@ -10,6 +10,7 @@
 namespace caffe {
 
 Device to_device(const std::string& name);  // throws ConfigError unless it is cpu or cuda
+const char* name_of(Device device);
 
 void bind_accelerator(pybind11::module_& m);
 void bind_blob(pybind11::module_& m);

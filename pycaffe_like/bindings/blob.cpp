@@ -144,6 +144,7 @@ void bind_blob(py::module_& m) {
            }),
            py::arg("bytes"), py::arg("device") = "cpu")
       .def_property_readonly("bytes", &Storage::bytes)
+      .def_property_readonly("device", [](const Storage& storage) { return name_of(storage.device()); })
       .def_property_readonly("allocated", &Storage::allocated);
   m.def(
       "allocations",
@@ -187,8 +188,7 @@ void bind_blob(py::module_& m) {
       .def_property_readonly(
           "layout", [](const Blob& b) { return b.layout() == Layout::plain ? "plain" : "channels_last"; })
       .def_property_readonly(
-          "device", [](const Blob& b) { return b.device() == Device::cpu ? "cpu" : "cuda"; },
-          "Where both arrays lie.")
+          "device", [](const Blob& b) { return name_of(b.device()); }, "Where both arrays lie.")
       .def_property_readonly("bytes", &Blob::bytes, "Size of one of the two arrays.")
       .def_property_readonly(
           "data_id", [](const Blob& b) { return reinterpret_cast<uintptr_t>(b.shared_data().get()); },
@@ -204,6 +204,8 @@ void bind_blob(py::module_& m) {
                              "Whether the values are not kept after the run.")
       .def_property_readonly("diff_pooled", &Blob::diff_pooled,
                              "Whether the gradient is not kept after backward.")
+      .def_property_readonly("data_allocated", [](Blob& b) { return b.data_storage().allocated(); })
+      .def_property_readonly("diff_allocated", [](Blob& b) { return b.diff_storage().allocated(); })
       .def("assign_diff", &assign_diff, py::arg("values"), "Set the gradient to another float32 blob's data.")
       .def(
           "place_data",

@@ -36,7 +36,12 @@ void bind_executor(py::module_& m) {
       .def_readwrite("timing", &Executor::timing)
       .def_readonly("forward_ms", &Executor::forward_ms)
       .def_readonly("backward_ms", &Executor::backward_ms)
-      .def_property_readonly("scratch_bytes", &Executor::scratch_bytes);
+      .def(
+          "scratch_bytes",
+          [](const Executor& executor, const std::string& device) {
+            return executor.scratch_bytes(to_device(device));
+          },
+          py::arg("device"), "Bytes of the buffer that layers on that device take turns to use.");
 }
 
 }  // namespace caffe

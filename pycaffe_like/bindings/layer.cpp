@@ -109,6 +109,8 @@ Device to_device(const std::string& name) {
   throw ConfigError("unknown device '" + name + "'; known: cpu, cuda");
 }
 
+const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+
 void bind_layer(py::module_& m) {
   py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer",
                                                "A layer object; subclass it to write one in Python.")
@@ -119,8 +121,7 @@ void bind_layer(py::module_& m) {
       .def_readwrite("params", &Layer::params)
       .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
       .def_readwrite("stream", &Layer::stream)
-      .def_property_readonly("device",
-                             [](const Layer& l) { return l.device() == Device::cpu ? "cpu" : "cuda"; })
+      .def_property_readonly("device", [](const Layer& l) { return name_of(l.device()); })
       .def_readwrite("shapes_its_tops", &Layer::shapes_its_tops)
       .def("private_bytes", &Layer::private_bytes, py::arg("training"));
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from .. import _core as core
+
 if TYPE_CHECKING:
     from .plan import Plan
 
@@ -41,35 +43,72 @@ class Memory:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
+@dataclass(frozen=True)
+class _Array:
+    """Data or diff of a blob with memory of its own."""
+
+    bytes: int
+    device: str
+    allocated: bool
+
+
+_Arrays = dict[int, _Array]  # by identity: blobs may share one
+
+
 def measure(plan: Plan) -> Memory:
     """Add up what the plan will allocate when it runs; arrays that share memory count once."""
-    data: dict[int, int] = {}
-    diffs: dict[int, int] = {}
+    sizes = {
+        purpose: sum(array.bytes for array in arrays.values()) for purpose, arrays in _arrays(plan).items()
+    }
+    return Memory(
+        **sizes,
+        private=sum(node.layer.private_bytes(node.need_backward) for node in plan.graph.nodes),
+        arena=plan.arena.bytes,
+        scratch=sum(plan.executor.scratch_bytes(device) for device in ("cpu", "cuda")),
+    )
+
+
+def bytes_to_come(plan: Plan, device: str) -> int:
+    """Add up what the plan has not allocated yet on a device."""
+    arrays = [array for arrays in _arrays(plan).values() for array in arrays.values()]
+    arrays.append(_Array(plan.arena.bytes, plan.arena.device, plan.arena.allocated))
+    layers = [node for node in plan.graph.nodes if node.layer.device == device]
+    return (
+        sum(array.bytes for array in arrays if array.device == device and not array.allocated)
+        + sum(node.layer.private_bytes(node.need_backward) for node in layers)
+        + plan.executor.scratch_bytes(device)
+    )
+
+
+def _arrays(plan: Plan) -> dict[str, _Arrays]:
+    """Find all arrays outside the arena, by purpose."""
+    data: _Arrays = {}
+    diffs: _Arrays = {}
     for node in plan.graph.nodes:
         for value in [*node.bottoms, *node.tops]:
             blob = plan.blobs[value.root]
             if not blob.data_pooled:
-                data[blob.data_id] = blob.bytes
+                data[blob.data_id] = _data_of(blob)
         if not node.need_backward:
             continue
         wanted = [value for value, flag in zip(node.bottoms, node.propagate_down) if flag]
         for value in [*node.tops, *wanted]:
             blob = plan.blobs[value.root]
             if not blob.diff_pooled:
-                diffs[blob.diff_id] = blob.bytes
-    params = {param.blob.data_id: param.blob.bytes for param in plan.graph.params}
+                diffs[blob.diff_id] = _diff_of(blob)
+    params = {param.blob.data_id: _data_of(param.blob) for param in plan.graph.params}
     learned = {
-        param.blob.diff_id: param.blob.bytes
+        param.blob.diff_id: _diff_of(param.blob)
         for node in plan.graph.nodes
         for param, flag in zip(node.params, node.param_propagate_down)
         if flag and node.need_backward and param.learned
     }
-    return Memory(
-        data=sum(data.values()),
-        diffs=sum(diffs.values()),
-        params=sum(params.values()),
-        param_diffs=sum(learned.values()),
-        private=sum(node.layer.private_bytes(node.need_backward) for node in plan.graph.nodes),
-        arena=plan.arena.bytes,
-        scratch=plan.executor.scratch_bytes,
-    )
+    return {"data": data, "diffs": diffs, "params": params, "param_diffs": learned}
+
+
+def _data_of(blob: core.Blob) -> _Array:
+    return _Array(blob.bytes, blob.device, blob.data_allocated)
+
+
+def _diff_of(blob: core.Blob) -> _Array:
+    return _Array(blob.bytes, blob.device, blob.diff_allocated)

@@ -334,7 +334,7 @@ def test_private_and_scratch_bytes_are_those_of_the_layers():
     memory, nodes = net.memory(), net.plan.graph.nodes
     assert memory.private == sum(node.layer.private_bytes(node.need_backward) for node in nodes)
     assert memory.private >= 2 * 5 * 3 * 9  # packed weights
-    assert memory.scratch == net.plan.executor.scratch_bytes
+    assert memory.scratch == net.plan.executor.scratch_bytes(net.device)
     assert build(*CLASSIFIER).memory().scratch > 0
 
 
