@@ -1,7 +1,9 @@
 #include "math/cudnn_timing.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <random>
 
 #include "core/accelerator.hpp"
 #include "core/check.hpp"
@@ -38,13 +40,34 @@ struct Sizes {
   }
 };
 
-class Zeros {
- public:
-  explicit Zeros(size_t bytes) : memory_(accelerator().allocate(std::max<size_t>(bytes, 1))) {
-    accelerator().clear(memory_, bytes);
+// Values between 0.5 and 2 of either sign, as bfloat16 and, two of them read together, as float32.
+std::vector<uint16_t> random_words(size_t count) {
+  std::mt19937 random(0);
+  std::vector<uint16_t> words(count);
+  for (uint16_t& word : words) {
+    const uint32_t bits = random(), sign = bits & 0x8000u, mantissa = bits & 0x7fu;
+    const uint32_t exponent = 126 + (bits >> 16 & 1);
+    word = static_cast<uint16_t>(sign | exponent << 7 | mantissa);
   }
-  ~Zeros() { accelerator().release(memory_); }
-  Zeros(const Zeros&) = delete;
+  return words;
+}
+
+// An array for the kernels to work on. On zeros a GPU takes less power, and thus may clock higher than it
+// does on values.
+class Noise {
+ public:
+  explicit Noise(size_t bytes) : memory_(accelerator().allocate(std::max<size_t>(bytes, 1))) {
+    constexpr size_t kPiece = size_t{1} << 20;
+    const auto piece = allocate_pinned(kPiece);
+    std::memcpy(piece.get(), random_words(kPiece / sizeof(uint16_t)).data(), kPiece);
+    size_t filled = std::min(bytes, kPiece);
+    accelerator().upload(memory_, piece.get(), filled);
+    for (; filled < bytes; filled *= 2)
+      accelerator().copy(static_cast<char*>(memory_) + filled, memory_, std::min(filled, bytes - filled));
+    accelerator().wait();
+  }
+  ~Noise() { accelerator().release(memory_); }
+  Noise(const Noise&) = delete;
   void* get() const { return memory_; }
 
  private:
@@ -79,7 +102,7 @@ class Stopwatch {
   }
 
   const ConvolutionSpec& spec_;
-  const Zeros x_, w_, y_, addend_, bias_, workspace_;
+  const Noise x_, w_, y_, addend_, bias_, workspace_;
   Context context_{};
 };
 
