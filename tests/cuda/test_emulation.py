@@ -259,6 +259,20 @@ def test_matrix_product_is_pytorchs(
     assert_close(c, expected, bfloat16)
 
 
+@pytest.mark.parametrize(
+    ("shift", "used", "words"), [(8, 0, "a multiple of 16 bytes"), (0, 64, "a multiple of 256 bytes")]
+)
+def test_products_refuse_what_libraries_fail_on(shift: int, used: int, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        call("test_product_in_place", shift, used, np.zeros(300, np.float32))
+
+
+def test_products_leave_garbage_in_their_scratch_alone() -> None:
+    scratch = np.zeros(300, np.float32)
+    call("test_product_in_place", 16, 256, scratch)
+    assert np.isnan(scratch).tolist() == [False] * 64 + [True] * 236
+
+
 # (items, channels, outputs, group), then of each axis: in, kernel, stride, pad, dilation
 CONVOLUTIONS = {
     "plain": ((2, 3, 4, 1), [(5, 6), (3, 2), (1, 1), (0, 0), (1, 1)]),
