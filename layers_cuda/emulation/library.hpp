@@ -1,10 +1,15 @@
 // What the vendor's libraries ask of their caller and leave behind: arrays and scratch that begin where their
-// widest accesses may, and scratch that is full of garbage afterwards.
+// widest accesses may and that still exist when the work is done, as must those of work that was recorded;
+// and scratch that is full of garbage afterwards.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
+#include <vector>
 
+#include "block.hpp"
 #include "core/scratch.hpp"
 #include "queue.hpp"
 
@@ -18,13 +23,25 @@ inline void require_aligned(const char* name, const void* address, size_t bytes)
         message(name, ": an array or its scratch does not begin at a multiple of ", bytes, " bytes"));
 }
 
-// Queues what a call does.
+inline void require_allocated(const char* name, const std::vector<const void*>& arrays) {
+  for (const void* array : arrays) {
+    cudaPointerAttributes attributes;
+    cudaPointerGetAttributes(&attributes, array);
+    if (attributes.type != cudaMemoryTypeDevice)
+      throw emulation::KernelFailure(message(name, ": an array or its scratch has been freed"));
+  }
+}
+
+// Queues what a call does; null arrays are those it does without.
 inline void queue_call(const Context& context, const char* name, size_t used,
                        std::initializer_list<const void*> arrays, std::function<void()> work) {
   for (const void* array : arrays) require_aligned(name, array, 16);
   void* scratch = Scratch(context, used).take(kLibraryScratch);
   require_aligned(name, scratch, 256);
+  std::vector<const void*> all{scratch};
+  std::copy_if(arrays.begin(), arrays.end(), std::back_inserter(all), [](auto array) { return array; });
   queue(context, name, [=] {
+    require_allocated(name, all);
     std::memset(scratch, 0xff, kLibraryScratch);
     work();
     std::memset(scratch, 0xff, kLibraryScratch);
