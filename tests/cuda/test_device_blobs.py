@@ -113,6 +113,13 @@ def test_channels_last_blob_is_seen_in_logical_order():
     assert np.array_equal(y.data, np.maximum(values, 0))
 
 
+@pytest.mark.parametrize("share", [core.Blob.share_data, core.Blob.share_diff])
+def test_blobs_of_host_and_device_cannot_share(share):
+    for mine, other in [(blob(3), core.Blob([3])), (core.Blob([3]), blob(3))]:
+        with pytest.raises(DeviceError, match="copy the values instead"):
+            share(mine, other)
+
+
 def test_array_of_the_host_cannot_become_the_data():
     with pytest.raises(DeviceError, match="a blob on the GPU cannot use an array of the host"):
         blob(3).alias_data(np.zeros(3, np.float32))
