@@ -9,8 +9,8 @@
 #include <iterator>
 #include <vector>
 
-#include "block.hpp"
 #include "core/scratch.hpp"
+#include "memory.hpp"
 #include "queue.hpp"
 
 namespace caffe::cuda {
@@ -23,15 +23,6 @@ inline void require_aligned(const char* name, const void* address, size_t bytes)
         message(name, ": an array or its scratch does not begin at a multiple of ", bytes, " bytes"));
 }
 
-inline void require_allocated(const char* name, const std::vector<const void*>& arrays) {
-  for (const void* array : arrays) {
-    cudaPointerAttributes attributes;
-    cudaPointerGetAttributes(&attributes, array);
-    if (attributes.type != cudaMemoryTypeDevice)
-      throw emulation::KernelFailure(message(name, ": an array or its scratch has been freed"));
-  }
-}
-
 // Queues what a call does; null arrays are those it does without.
 inline void queue_call(const Context& context, const char* name, size_t used,
                        std::initializer_list<const void*> arrays, std::function<void()> work) {
@@ -41,7 +32,7 @@ inline void queue_call(const Context& context, const char* name, size_t used,
   std::vector<const void*> all{scratch};
   std::copy_if(arrays.begin(), arrays.end(), std::back_inserter(all), [](auto array) { return array; });
   queue(context, name, [=] {
-    require_allocated(name, all);
+    emulation::require_reachable(name, all);
     std::memset(scratch, 0xff, kLibraryScratch);
     work();
     std::memset(scratch, 0xff, kLibraryScratch);

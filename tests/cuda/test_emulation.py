@@ -96,6 +96,7 @@ def test_positions_cover_three_axes() -> None:
         (1, ["kernel divergent", "threads wait at __syncthreads() in line"]),
         (2, ["kernel absent_lane", "for lanes of its warp's mask 0xffffffff", "threads.cu"]),
         (3, ["kernel different_masks", "different masks"]),
+        (6, ["kernel array_of_the_host", "memory of the host"]),
     ],
 )
 def test_threads_that_miss_each_other_are_an_error(number: int, words: list[str]) -> None:
