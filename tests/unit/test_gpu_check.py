@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_check import build, wheels
+from benchmarks.duel import ContenderError
+from benchmarks.gpu_check import build, speed, wheels
 from benchmarks.gpu_check.__main__ import main, parse_options
 from benchmarks.gpu_check.failures import SPOILT
 from benchmarks.gpu_check.figures import Figures, figures_of
@@ -18,6 +19,7 @@ from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.sanitizer import errors_in
 from benchmarks.gpu_check.step import FAILED, FIGURES, PASSED, SKIPPED, TIMED_OUT, Outcome, Runner, Step
 from benchmarks.gpu_check.suite import pytest_command, read_junit
+from benchmarks.task import Task
 
 ROOT = Path(__file__).parents[2]
 
@@ -366,3 +368,31 @@ def test_failures_are_told_at_once_and_a_spoilt_process_is_left(tmp_path, option
     assert "told at once" in result.stdout[told:next_told]
     found = read_junit(tmp_path / "result.xml")
     assert {name: found[name] for name in numbers} == numbers
+
+
+class FakeContender:
+    """Ends while it is prepared: ours if it records, or always."""
+
+    def __init__(self, task, threads):
+        self.broken = task.batch == 2 or os.environ.get(speed.RECORDING) != "0"
+        self.closed = False
+
+    def prepare(self):
+        if self.broken:
+            raise ContenderError("ended")
+
+    def close(self):
+        self.closed = True
+
+
+def test_ours_is_timed_without_recording_if_it_cannot_record(monkeypatch):
+    monkeypatch.setattr(speed, "Contender", FakeContender)
+    monkeypatch.setenv(speed.RECORDING, "1")
+    figures = Figures()
+    with pytest.raises(ContenderError):
+        speed.prepared(Task("net", "train", 1, engine="eager"), figures)
+    assert not figures.values
+    assert not speed.prepared(Task("net", "train", 1), figures).closed
+    assert figures.values == {"recording": False}
+    with pytest.raises(ContenderError):
+        speed.prepared(Task("net", "train", 2), figures)
