@@ -48,7 +48,7 @@ def _adds_on_gpu(node: Node) -> bool:
 def _sharing(split: Node, graph: Graph, readers: dict[Value, Node]) -> list[Value]:
     """Tops that can share one gradient, in the order in which their readers run backward."""
     place = {node: index for index, node in enumerate(graph.nodes)}
-    tops = [top for top, weight in zip(split.tops, split.loss_weights) if top in readers and not weight]
+    tops = [top for top in split.tops if top in readers]  # one with a loss weight is not read
     found: list[Value] = []
     for top in sorted(tops, key=lambda top: -place[readers[top]]):
         if _propagates(readers[top], top) and (_can_add if found else _overwrites)(readers[top]):

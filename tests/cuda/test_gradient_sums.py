@@ -287,6 +287,9 @@ def test_a_loss_at_the_split_is_added():
     assert_all_near(trained(adds), trained(splits))
 
 
+PAIR = conv("pair", "stem b").replace('top: "pair"', 'top: "u" top: "v"')
+
+
 @pytest.mark.parametrize(
     "blocks",
     [
@@ -294,8 +297,9 @@ def test_a_loss_at_the_split_is_added():
         [*BEGIN[1:], pooling("a", "stem"), normalised("b", "stem"), layer("Eltwise", "y", "a b")],
         [*BEGIN[1:], conv("one", "stem"), layer("Concat", "both", "stem one"), pooling("y", "both")],
         [*BEGIN[1:], layer("Split", "s", "stem", 's" top: "t'), conv("y", "t"), relu("s")],
+        [*BEGIN[1:], pooling("b", "stem"), PAIR, pooling("c", "stem"), layer("Eltwise", "y", "u v c")],
     ],
-    ids=["a blob that is shown", "no convolution", "Concat, which may be a view", "in place"],
+    ids=["a blob that is shown", "no convolution", "Concat, which may be a view", "in place", "two bottoms"],
 )
 def test_other_readers_leave_the_sum_to_the_split(blocks):
     nets = with_and_without([SOURCE, *blocks])
