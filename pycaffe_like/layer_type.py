@@ -135,6 +135,8 @@ class LayerType:
         How learned blobs of 4 and 5 axes lie in the GPU's memory.
     backward_reads : Reads
         Whose data must survive until backward.
+    writes_gradients : bool
+        Whether backward writes each bottom's gradient itself, all of it, to memory that no top shares.
     constraints : mapping of str to Rule
         Fields of the parameter message and the values they may have.
     """
@@ -152,6 +154,7 @@ class LayerType:
     precision: ClassVar[Literal["any", "matrix", "float32", "float32 only"]] = "any"
     gpu_weights: ClassVar[Literal["plain", "channels_last"]] = "plain"
     backward_reads: ClassVar[Reads] = Reads(bottoms=True, tops=True)
+    writes_gradients: ClassVar[bool] = True
     constraints: ClassVar[Mapping[str, Rule]] = {}
 
     @classmethod

@@ -4,6 +4,9 @@
 // bottoms whose propagate_down is set, leaves the others alone, and accumulates (+=) into the diffs of its
 // params whose param_propagate_down is set. A top may be the very blob of the bottom at the same position
 // (in-place) only where the layer's Python mapping says so.
+//
+// The one exception: where the plan gives it the argument `accumulates`, backward adds to the diff of the
+// bottom, in which another reader of the same data has left its gradient.
 #pragma once
 
 #include <memory>

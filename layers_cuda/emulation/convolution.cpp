@@ -110,6 +110,8 @@ template <class T>
 void data_gradient(const ConvolutionSpec& spec, const T* dy, const T* w, T* dx) {
   const Geometry g(spec);
   std::vector<double> sums(static_cast<size_t>(g.x_size()));
+  if (spec.accumulates)
+    std::transform(dx, dx + sums.size(), sums.begin(), [](T value) { return static_cast<double>(value); });
   for_each_product(g, [&](int64_t xi, int64_t wi, int64_t yi) {
     sums[xi] += static_cast<double>(dy[yi]) * static_cast<double>(w[wi]);
   });

@@ -1,7 +1,8 @@
 // Convolution of channels-last maps on the GPU; formulas as in layers_cpp/layers/convolution.cpp.
 //
 // The passes of math/convolution.hpp do the products. What is left are reductions and conversions of the
-// weights, and the gradient of the bias, whose kernel masks dy by a fused ReLU along the way.
+// weights, and the gradient of the bias, whose kernel masks dy by a fused ReLU along the way. With the
+// argument `accumulates` backward adds to the diff of the bottom what it overwrites otherwise.
 #include <algorithm>
 
 #include "core/cuda_layer.hpp"
@@ -26,6 +27,7 @@ class ConvolutionLayer : public CudaLayer {
         folds_(args.flag("batch_norm")),
         folds_scale_(args.flag("scale_bias")),
         adds_(args.flag("addend")),
+        accumulates_(args.flag("accumulates")),
         tf32_(args.flag("tf32")),
         eps_(args.real("eps")),
         axis_(args.integer("axis")),
@@ -108,7 +110,8 @@ class ConvolutionLayer : public CudaLayer {
             .tf32 = tf32_,
             .bias = bias_ || folds_,
             .addend = adds_,
-            .relu = relu_};
+            .relu = relu_,
+            .accumulates = accumulates_};
   }
 
   void create_passes(const ConvolutionSpec& spec) {
@@ -131,7 +134,7 @@ class ConvolutionLayer : public CudaLayer {
   }
 
   const int64_t outputs_, group_;
-  const bool bias_, relu_, masks_, folds_, folds_scale_, adds_, tf32_;
+  const bool bias_, relu_, masks_, folds_, folds_scale_, adds_, accumulates_, tf32_;
   const float eps_;
   const int64_t axis_;
   const std::vector<int64_t> kernel_, stride_, pad_, dilation_;

@@ -18,6 +18,8 @@ struct ConvolutionSpec {
   bool tf32 = false;
   // What forward does beside the products, in this order: y = max(W x + bias + addend, 0).
   bool bias = false, addend = false, relu = false;
+  // Whether the data gradient is added to what dx holds, instead of overwriting it.
+  bool accumulates = false;
 };
 
 // All of them queue their work on the context's stream and return. Beyond `used` bytes, which the caller

@@ -35,7 +35,8 @@ std::string describe(const ConvolutionSpec& spec, Pass pass) {
               joined(spec.in), "x", spec.channels, " to ", joined(spec.out), "x", spec.outputs, ", kernel ",
               joined(spec.kernel), ", stride ", joined(spec.stride), ", pad ", joined(spec.pad),
               ", dilation ", joined(spec.dilation), ", group ", spec.group);
-  if (pass != Pass::forward) return text;
+  if (pass == Pass::data_gradient) return text + (spec.accumulates ? ", added" : "");
+  if (pass == Pass::weight_gradient) return text;
   return text + (spec.bias ? ", bias" : "") + (spec.addend ? ", addend" : "") + (spec.relu ? ", relu" : "");
 }
 
@@ -50,7 +51,7 @@ Plan choose(const ConvolutionSpec& spec, Pass pass, const std::string& descripti
   std::vector<Plan> plans = make_plans(spec, pass, cudnn_device(), timing ? kCandidates : 1);
   if (plans.empty()) throw DeviceError(message("cuDNN has no kernel for the convolution: ", description));
   // Without room to take the time, the first has to do; the net itself may still fit.
-  const size_t best = plans.size() > 1 ? fastest(spec, plans).value_or(0) : 0;
+  const size_t best = plans.size() > 1 ? fastest(spec, pass, plans).value_or(0) : 0;
   return std::move(plans[best]);
 }
 
@@ -99,16 +100,18 @@ PlanPtr plan_for(const ConvolutionSpec& spec, Pass pass) {
 // One pass, whichever it is.
 class PlannedPass {
  public:
-  PlannedPass(const ConvolutionSpec& spec, Pass pass) : spec_(spec), plan_(plan_for(spec, pass)) {}
+  PlannedPass(const ConvolutionSpec& spec, Pass pass)
+      : spec_(spec), pass_(pass), plan_(plan_for(spec, pass)) {}
 
   void run(const Context& context, size_t used, const Pointers& pointers) const {
     Scratch scratch(context, used);
-    cuda::run(context, spec_, *plan_, pointers, scratch.take(plan_->workspace_bytes()));
+    cuda::run(context, spec_, pass_, *plan_, pointers, scratch.take<char>(scratch_bytes()));
   }
-  size_t scratch_bytes() const { return scratch_size(plan_->workspace_bytes()); }
+  size_t scratch_bytes() const { return cuda::scratch_bytes(spec_, pass_, *plan_); }
 
  private:
   const ConvolutionSpec spec_;
+  const Pass pass_;
   const PlanPtr plan_;
 };
 

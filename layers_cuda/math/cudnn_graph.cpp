@@ -63,11 +63,12 @@ PassNames names(Pass pass) {
 class GraphBuilder {
  public:
   GraphBuilder(const ConvolutionSpec& spec, Pass pass, bool fused)
-      : spec_(spec), pass_(pass), fused_(fused && pass == Pass::forward) {}
+      : spec_(spec), pass_(pass), fused_(fused && has_epilogue(spec, pass)) {}
 
   Graph build(cudnnHandle_t handle) {
+    const bool more = fused_ && pass_ == Pass::forward;
     // The addend comes before the bias: cuDNN has kernels of old for this order.
-    const bool addend = fused_ && spec_.addend, bias = fused_ && spec_.bias, relu = fused_ && spec_.relu;
+    const bool addend = more && spec_.addend, bias = more && spec_.bias, relu = more && spec_.relu;
     const Descriptor* sum = &convolve(!(addend || bias || relu));
     if (addend) sum = &add(*sum, tensor(Operand::addend, y_dims(), type()), !(bias || relu));
     if (bias) sum = &add(*sum, tensor(Operand::bias, bias_dims(), CUDNN_DATA_FLOAT), !relu);
@@ -133,7 +134,7 @@ class GraphBuilder {
     operation.set(name.y, y);
     operation.set(name.window, window);
     operation.set(name.alpha, 1.0f);
-    operation.set(name.beta, 0.0f);
+    operation.set(name.beta, fused_ && pass_ == Pass::data_gradient ? 1.0f : 0.0f);
     finish(operation);
     return y;
   }

@@ -23,11 +23,14 @@ struct Graph {
   Descriptor operations{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
 };
 
-// Whether forward has more to do than the products.
-inline bool has_epilogue(const ConvolutionSpec& spec) { return spec.bias || spec.addend || spec.relu; }
+// Whether the pass has more to do than the products.
+inline bool has_epilogue(const ConvolutionSpec& spec, Pass pass) {
+  if (pass == Pass::forward) return spec.bias || spec.addend || spec.relu;
+  return pass == Pass::data_gradient && spec.accumulates;
+}
 
-// Forward does all of it if `fused`, else the products only. The handle is that of the device, or null if
-// there is none and the graph is only planned.
+// It does all of it if `fused`, else the products only. The handle is that of the device, or null if there is
+// none and the graph is only planned.
 Graph convolution_graph(const ConvolutionSpec& spec, Pass pass, bool fused, cudnnHandle_t handle);
 
 }  // namespace caffe::cuda

@@ -172,7 +172,9 @@ void Plan::execute(cudnnHandle_t handle, const Pointers& pointers, void* workspa
 std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
                              size_t at_most) {
   std::vector<Plan> plans = plans_of_graph(spec, pass, /*fused=*/true, device, at_most);
-  if (pass != Pass::forward || !has_epilogue(spec) || (at_most == 1 && !plans.empty())) return plans;
+  if (!has_epilogue(spec, pass)) return plans;
+  // A gradient is added by the very kernels that can also overwrite: a pass of ours behind them only costs.
+  if (!plans.empty() && (at_most == 1 || pass == Pass::data_gradient)) return plans;
   for (Plan& bare : plans_of_graph(spec, pass, /*fused=*/false, device, at_most))
     plans.push_back(std::move(bare));
   return plans;

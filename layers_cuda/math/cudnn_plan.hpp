@@ -29,7 +29,7 @@ class Plan {
 
   void execute(cudnnHandle_t handle, const Pointers& pointers, void* workspace) const;
   size_t workspace_bytes() const { return workspace_bytes_; }
-  // Whether it does all that the spec asks for; if not, bias, addend and ReLU are left to the caller.
+  // Whether it does all that the spec asks for; if not, all but the products is left to the caller.
   bool fused() const { return fused_; }
   // Tells the plans for one spec apart.
   const std::string& name() const { return name_; }
@@ -46,9 +46,9 @@ class Plan {
 };
 
 // Plans for one pass of a convolution; none if cuDNN has no such kernel. Up to `at_most` that do all the spec
-// asks for, those first that cuDNN thinks fastest, then as many that leave bias, addend and ReLU to the
-// caller; but of a single plan that is wanted, only the best. They compute in the precision that the spec
-// asks for and give the same bits at every run; only if no kernel does, one that may not.
+// asks for, those first that cuDNN thinks fastest, then as many that do the products only; but these only
+// where they may be better. They compute in the precision that the spec asks for and give the same bits at
+// every run; only if no kernel does, one that may not.
 std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
                              size_t at_most);
 

@@ -12,8 +12,9 @@ PlanningDevice cudnn_device();
 // Its name and cuDNN's version.
 const std::string& cudnn_device_name();
 
-// The whole of what the spec asks for; `workspace` has the plan's workspace_bytes().
-void run(const Context& context, const ConvolutionSpec& spec, const Plan& plan, const Pointers& pointers,
-         void* workspace);
+// The whole of what the spec asks for; `scratch` has scratch_bytes().
+void run(const Context& context, const ConvolutionSpec& spec, Pass pass, const Plan& plan,
+         const Pointers& pointers, char* scratch);
+size_t scratch_bytes(const ConvolutionSpec& spec, Pass pass, const Plan& plan);
 
 }  // namespace caffe::cuda

@@ -17,15 +17,15 @@ constexpr int kRounds = 2, kRuns = 4;
 
 // Bytes of what a convolution reads and writes.
 struct Sizes {
-  size_t x, w, y, addend, bias, workspace = 0;
+  size_t x, w, y, addend, bias, scratch = 0;
 
-  Sizes(const ConvolutionSpec& spec, const std::vector<Plan>& plans)
+  Sizes(const ConvolutionSpec& spec, Pass pass, const std::vector<Plan>& plans)
       : x(bytes(spec, spec.items, spec.in, spec.channels)),
         w(bytes(spec, spec.outputs, spec.kernel, spec.channels / spec.group)),
         y(bytes(spec, spec.items, spec.out, spec.outputs)),
         addend(spec.addend ? y : 0),
         bias(static_cast<size_t>(spec.outputs) * sizeof(float)) {
-    for (const Plan& plan : plans) workspace = std::max(workspace, plan.workspace_bytes());
+    for (const Plan& plan : plans) scratch = std::max(scratch, scratch_bytes(spec, pass, plan));
   }
   static size_t bytes(const ConvolutionSpec& spec, int64_t count, const std::vector<int64_t>& spatial,
                       int64_t channels) {
@@ -36,7 +36,7 @@ struct Sizes {
     constexpr size_t kReserve = size_t{64} << 20;  // for the kernels' code, and what alignment costs
     size_t free = 0, total = 0;
     CAFFE_CUDA(cudaMemGetInfo(&free, &total));
-    return x + w + y + addend + bias + workspace + kReserve <= free;
+    return x + w + y + addend + bias + scratch + kReserve <= free;
   }
 };
 
@@ -76,14 +76,15 @@ class Noise {
 
 class Stopwatch {
  public:
-  Stopwatch(const ConvolutionSpec& spec, const Sizes& sizes)
+  Stopwatch(const ConvolutionSpec& spec, Pass pass, const Sizes& sizes)
       : spec_(spec),
+        pass_(pass),
         x_(sizes.x),
         w_(sizes.w),
         y_(sizes.y),
         addend_(sizes.addend),
         bias_(sizes.bias),
-        workspace_(sizes.workspace) {
+        scratch_(sizes.scratch) {
     context_.stream = accelerator().stream();
   }
 
@@ -98,20 +99,21 @@ class Stopwatch {
   void repeat(const Plan& plan, int times) {
     const Pointers pointers{x_.get(), w_.get(), y_.get(), spec_.bias ? bias_.get() : nullptr,
                             spec_.addend ? addend_.get() : nullptr};
-    while (times-- > 0) run(context_, spec_, plan, pointers, workspace_.get());
+    while (times-- > 0) run(context_, spec_, pass_, plan, pointers, static_cast<char*>(scratch_.get()));
   }
 
   const ConvolutionSpec& spec_;
-  const Noise x_, w_, y_, addend_, bias_, workspace_;
+  const Pass pass_;
+  const Noise x_, w_, y_, addend_, bias_, scratch_;
   Context context_{};
 };
 
 }  // namespace
 
-std::optional<size_t> fastest(const ConvolutionSpec& spec, const std::vector<Plan>& plans) {
-  const Sizes sizes(spec, plans);
+std::optional<size_t> fastest(const ConvolutionSpec& spec, Pass pass, const std::vector<Plan>& plans) {
+  const Sizes sizes(spec, pass, plans);
   if (!sizes.fit()) return std::nullopt;
-  Stopwatch stopwatch(spec, sizes);
+  Stopwatch stopwatch(spec, pass, sizes);
   std::vector<double> times(plans.size(), std::numeric_limits<double>::infinity());
   for (int round = 0; round < kRounds; ++round)
     for (size_t i = 0; i < plans.size(); ++i) times[i] = std::min(times[i], stopwatch.milliseconds(plans[i]));

@@ -32,8 +32,8 @@ __global__ void weighted_sum_kernel(PackWalk walk, ArrayList<const T, kMost> x, 
   });
 }
 
-// Needs at least one term; y must not overlap any x. More terms than one launch can take are added in several
-// passes, of which the later ones take y for their first term.
+// Needs at least one term; y may be the first x, but must not overlap any other. More terms than one launch
+// can take are added in several passes, of which the later ones take y for their first term.
 template <class T>
 void weighted_sum(const Context& context, const char* name, const std::vector<const T*>& x,
                   const std::vector<float>& c, T* y, int64_t count, float floor = -INFINITY) {

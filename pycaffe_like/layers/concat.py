@@ -54,6 +54,7 @@ class Concat(LayerType):
     param = "concat_param"
     bottoms = at_least(1)
     backward_reads = Reads()
+    writes_gradients = False
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Convolution(LayerType):
             "winograd": True,
             "tf32": False,
             "addend": False,
+            "accumulates": False,
             "batch_norm": False,
             "scale_bias": False,
             "eps": 0.0,

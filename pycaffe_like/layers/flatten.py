@@ -55,6 +55,7 @@ class Flatten(LayerType):
     param = "flatten_param"
     layout = "plain"
     backward_reads = Reads()
+    writes_gradients = False
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

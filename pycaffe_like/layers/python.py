@@ -103,6 +103,7 @@ class Python(LayerType):
     in_place = True
     layout = "plain"
     precision = "float32 only"
+    writes_gradients = False
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:

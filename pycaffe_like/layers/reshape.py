@@ -61,6 +61,7 @@ class Reshape(LayerType):
     param = "reshape_param"
     layout = "plain"
     backward_reads = Reads()
+    writes_gradients = False
     constraints = {"num_axes": Rule(low=-1)}
 
     @classmethod

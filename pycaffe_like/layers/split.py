@@ -51,8 +51,9 @@ class Split(LayerType):
     type = "Split"
     tops = at_least(1)
     backward_reads = Reads()
+    writes_gradients = False
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
-        return {"tops": len(layer.tops)}
+        return {"tops": len(layer.tops), "shared_diffs": []}

@@ -17,6 +17,7 @@ class _Reorder(LayerType):
 
     layout: ClassVar = "any"
     backward_reads: ClassVar = Reads()
+    writes_gradients: ClassVar = False
 
 
 class _Transfer(_Reorder):

@@ -83,8 +83,8 @@ def find_lives(graph: Graph, blobs: Mapping[Value, core.Blob]) -> Lives:
             data.moments += [step, moment] if (reads.tops if is_top else reads.bottoms) else [step]
             diff.moments.append(moment)
             diff.written |= node.need_backward and not is_top and node.propagate_down[index]
-            data.kept |= _runs_python(node) or (is_top and _is_kept(graph, node, value))
-            diff.kept |= _is_kept(graph, node, value)
+            data.kept |= runs_python(node) or (is_top and is_kept(graph, node, value))
+            diff.kept |= is_kept(graph, node, value)
             if is_top:
                 data.written = True
                 data.makers += [step] if step not in data.makers else []
@@ -110,12 +110,13 @@ def backward_reads(node: Node) -> Reads:
     return node.kind.backward_reads_of(node.definition, masks=masks, learns=any(node.param_propagate_down))
 
 
-def _is_kept(graph: Graph, node: Node, value: Value) -> bool:
+def is_kept(graph: Graph, node: Node, value: Value) -> bool:
     """Inputs, outputs, losses, and whatever the outside fills or reads: sources, layers written in Python."""
     named = not value.hidden and (value.name in graph.inputs or value.name in graph.outputs)
     weighs = any(weight and top is value for weight, top in zip(node.loss_weights, node.tops))
-    return named or weighs or not node.bottoms or _runs_python(node)
+    return named or weighs or not node.bottoms or runs_python(node)
 
 
-def _runs_python(node: Node) -> bool:
+def runs_python(node: Node) -> bool:
+    """Whether the layer is written in Python."""
     return type(node.layer) is not core.Layer

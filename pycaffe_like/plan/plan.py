@@ -12,6 +12,7 @@ from .arena import place
 from .direct import sum_directly
 from .dropout import remove_dropout
 from .fusion import fuse_layers
+from .gradient_sums import add_in_place
 from .layout import assign_layouts, keep_plain
 from .liveness import Array, Lives, find_lives
 from .memory import measure
@@ -29,6 +30,7 @@ PASSES = {
     "winograd": "convolutions may use Winograd's algorithm; without it all are direct sums",
     "precision": "activations are bfloat16 where that was asked for",
     "layout": "4-D and 5-D blobs are channels-last; without it all are plain",
+    "gradient_sums": "convolutions on a GPU add to the gradients of a blob's other readers, if none is kept",
     "memory": "arrays that are not kept take turns in memory",
 }
 """The passes that may be left out, in the order they run."""
@@ -155,6 +157,7 @@ def make_plan(
         "winograd": _unchanged,
         "precision": lambda graph: assign_precision(graph, precision, device),
         "layout": assign_layouts,
+        "gradient_sums": _unchanged if keep_diffs else add_in_place,
     }
     graph = declared
     for name, run in passes.items():

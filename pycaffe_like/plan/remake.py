@@ -10,6 +10,12 @@ from .. import _core as core
 from ..graph.nodes import Node
 
 
+def arguments_of(node: Node) -> dict[str, Any]:
+    """Arguments of a node's layer."""
+    shapes = [value.shape for value in node.bottoms]
+    return node.arguments or node.kind.arguments(node.definition, shapes)
+
+
 def remake(node: Node, followers: Sequence[Node] = (), **changes: Any) -> Node:
     """Copy a node, with a layer that also has the learned blobs of `followers`.
 
@@ -22,10 +28,7 @@ def remake(node: Node, followers: Sequence[Node] = (), **changes: Any) -> Node:
     **changes
         Arguments of the C++ layer that differ from those of the node.
     """
-    arguments = node.arguments or node.kind.arguments(
-        node.definition, [value.shape for value in node.bottoms]
-    )
-    arguments = {**arguments, **changes}
+    arguments = {**arguments_of(node), **changes}
     layer = core.create_layer(node.definition.type, node.layer.device, arguments)
     layer.stream = node.layer.stream
     together = [node, *followers]

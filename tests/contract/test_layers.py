@@ -138,6 +138,19 @@ def test_running_leaves_the_bottoms_as_they_are(kind, phase):
         np.testing.assert_array_equal(net.blobs[name].data, values)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if layer_types()[kind].writes_gradients])
+def test_gradients_of_bottoms_are_written_whole_and_apart_from_those_of_tops(kind):
+    net = build(kind)
+    net.forward()
+    node = net.plan.graph.nodes[-1]
+    bottoms = [net.plan.blob(value) for value, flag in zip(node.bottoms, node.propagate_down) if flag]
+    for blob in bottoms:
+        blob.diff[...] = np.nan
+    run(net)
+    assert all(np.isfinite(blob.diff).all() for blob in bottoms)
+    assert not {blob.diff_id for blob in bottoms} & {net.plan.blob(top).diff_id for top in node.tops}
+
+
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("kind", TYPES)
 def test_same_input_gives_the_same_bits(kind, phase):

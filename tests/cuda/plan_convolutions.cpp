@@ -41,6 +41,7 @@ bool read(std::istream& in, ConvolutionSpec& spec, std::string& pass) {
   spec.bias = has("bias");
   spec.addend = has("addend");
   spec.relu = has("relu");
+  spec.accumulates = has("accumulates");
   return true;
 }
 

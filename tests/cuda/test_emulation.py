@@ -288,9 +288,10 @@ def channels_last(x: torch.Tensor) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("accumulates", [False, True])
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_convolution_is_pytorchs(name: str, relu: bool, bfloat16: bool) -> None:
+def test_convolution_is_pytorchs(name: str, relu: bool, accumulates: bool, bfloat16: bool) -> None:
     sizes, (shape, kernel, stride, pad, dilation) = CONVOLUTIONS[name]
     items, channels, outputs, group = sizes
     exact = rounder(bfloat16)
@@ -306,14 +307,15 @@ def test_convolution_is_pytorchs(name: str, relu: bool, bfloat16: bool) -> None:
     product = convolve(x, w, None, stride, pad, dilation, group)
     dy, addend = draw(*product.shape), draw(*product.shape)
     dx, dw = torch.autograd.grad(product, [x, w], dy)
+    before = draw(*x.shape) if accumulates else torch.zeros_like(x)
     y = product.detach() + bias.double().reshape(-1, *[1] * len(shape)) + addend
 
     geometry = np.int64([shape, product.shape[2:], kernel, stride, pad, dilation])
-    flags = np.array([bfloat16, True, True, relu])
-    for number, expected in enumerate([y.clamp(min=0) if relu else y, dx, dw]):
+    flags = np.array([bfloat16, True, True, relu, accumulates])
+    for number, expected in enumerate([y.clamp(min=0) if relu else y, before + dx, dw]):
         arrays = {key: channels_last(t) for key, t in {"x": x, "w": w, "addend": addend, "y": dy}.items()}
         result = arrays["yxw"[number]]
-        result[:] = np.nan
+        result[:] = channels_last(before) if accumulates and number == 1 else np.nan
         call(
             *("test_convolution", number, np.int64(sizes), len(shape), geometry, flags),
             *(arrays["x"], arrays["w"], bias.numpy(), arrays["addend"], arrays["y"]),

@@ -92,6 +92,23 @@ def test_recorded_iterations_give_the_bits_of_single_steps(folder, precision, ki
         assert np.array_equal(one, other)
 
 
+SIDE = """
+layer { name: "side" type: "Convolution" bottom: "conv" top: "side"
+  convolution_param { num_output: 8 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "sum" type: "Eltwise" bottom: "conv" bottom: "side" top: "sum" }
+layer { name: "pool" type: "Pooling" bottom: "sum" """
+
+
+def test_gradients_that_add_up_in_place_are_recorded_too(folder):
+    text = NET.replace('\nlayer { name: "pool" type: "Pooling" bottom: "conv" ', SIDE)
+    (folder / "net.prototxt").write_text(text)
+    watched = solver(folder, "display: 1", device="cuda")
+    assert [node.name for node in watched.net.plan.graph.nodes if (node.arguments or {}).get("accumulates")]
+    quiet = train(solver(folder, device="cuda"), 12)
+    for one, other in zip(quiet, train(watched, 12), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_iterations_are_recorded_and_their_losses_taken_in(folder):
     training = solver(folder, "average_loss: 12", device="cuda")
     train(training, 12)

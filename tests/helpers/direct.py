@@ -53,6 +53,7 @@ def run(
     params: Sequence[Array] = (),
     param_diffs: Sequence[float] = (),
     top_diffs: Sequence[Array] | None = None,
+    bottom_diffs: Sequence[Array] = (),
     propagate_down: Sequence[bool] | None = None,
     learn: Sequence[bool] | None = None,
     need_backward: bool = True,
@@ -65,9 +66,10 @@ def run(
 ) -> Result:
     """Run a layer forward, and backward if `top_diffs` are given.
 
-    `param_diffs` are the values the params' gradients hold before, `learn` says which params want one,
-    `plain_bottoms` are the bottoms that stay plain; without `need_backward` the layer prepares for forward
-    only. In bfloat16 the values are converted on the way in and out, as a net's plan does.
+    `param_diffs` are the values the params' gradients hold before, `bottom_diffs` those of the bottoms;
+    `learn` says which params want one, `plain_bottoms` are the bottoms that stay plain; without
+    `need_backward` the layer prepares for forward only. In bfloat16 the values are converted on the way in
+    and out, as a net's plan does.
     """
     net = _Steps(layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
@@ -89,11 +91,13 @@ def run(
         return Result(made, [None] * len(bottoms), [], [blob.data.copy() for blob in layer.params])
     for blob, diff in zip(results, top_diffs):
         blob.diff[...] = diff
+    for blob, diff in zip(inside, bottom_diffs):
+        blob.assign_diff(_filled(diff, layout))
     executor.iteration = iteration + 7  # backward belongs to the last forward, whatever comes after
     executor.backward(0, len(executor))
-    bottom_diffs = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
+    bottom_diffs_made = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
     param_diffs_made = [blob.diff.copy() for blob in layer.params]
-    return Result(made, bottom_diffs, param_diffs_made, [blob.data.copy() for blob in layer.params])
+    return Result(made, bottom_diffs_made, param_diffs_made, [blob.data.copy() for blob in layer.params])
 
 
 class _Steps:

@@ -30,8 +30,8 @@ class Case:
             sizes.setdefault(name, [default] * spatial)
         self.arguments = {
             "num_output": num_output, "group": group, "bias_term": bias_term, "axis": axis, "relu": relu,
-            "relu_backward": True, "winograd": True, "tf32": False, "addend": False, "batch_norm": False,
-            "scale_bias": False, "eps": 0.0, **sizes,
+            "relu_backward": True, "winograd": True, "tf32": False, "addend": False, "accumulates": False,
+            "batch_norm": False, "scale_bias": False, "eps": 0.0, **sizes,
         }  # fmt: skip
         self.weights = (num_output, bottom[self.axis] // group, *sizes["kernel"])
 
@@ -205,6 +205,23 @@ def test_gradients_of_params_are_added_to_what_is_there(name, dtype):
     dirty = run("Convolution", case.arguments, x, **options, param_diffs=[0.5, -2.0])
     assert np.array_equal(dirty.param_diffs[0], clean.param_diffs[0] + np.float32(0.5))
     assert np.array_equal(dirty.param_diffs[1], clean.param_diffs[1] + np.float32(-2))
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the GPU's plans ask for it")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_data_gradient_is_added_where_that_is_asked_for(name, dtype):
+    case = case_of(name)
+    x, params, diff = inputs_of(case, dtype)
+    before = random_array(*x.shape, dtype=dtype, seed=4)
+    bottom, weights = tensor(x), tensor(params[0])
+    case.in_torch(bottom, weights, None if len(params) == 1 else tensor(params[1])).backward(tensor(diff))
+    adding = {**case.arguments, "accumulates": True}
+    result = run(
+        "Convolution", adding, x, params=params, top_diffs=[diff], bottom_diffs=[before], layout=case.layout,
+        dtype=dtype,
+    )  # fmt: skip
+    assert_near(result.bottom_diffs[0], before + bottom.grad.numpy(), dtype, case.terms)
 
 
 def test_cleared_gradients_start_again_and_others_go_on():

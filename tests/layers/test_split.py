@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.direct import assert_near, every_form, random_array, run
+from helpers.direct import DEVICE, assert_near, every_form, random_array, run
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import layer_net, net_from_text
@@ -11,16 +11,28 @@ from pycaffe_like.testing import layer_net, net_from_text
 def test_tops_are_the_bottom_and_its_diff_is_their_sum(layout, dtype, tops):
     x = random_array(2, 129, 3, 5, dtype=dtype)
     diffs = [random_array(*x.shape, dtype=dtype, seed=seed) for seed in range(1, tops + 1)]
-    result = run("Split", {"tops": tops}, x, top_diffs=diffs, layout=layout, dtype=dtype)
+    result = run("Split", {"tops": tops, "shared_diffs": []}, x, top_diffs=diffs, layout=layout, dtype=dtype)
     for top in result.tops:
         assert np.array_equal(top, x)
     assert_near(result.bottom_diffs[0], np.sum(diffs, axis=0, dtype=np.float64), dtype, terms=tops)
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="the GPU's plans ask for it")
+@every_form
+@pytest.mark.parametrize("own", [0, 1, 40])
+def test_tops_that_share_the_diff_of_the_bottom_count_once(layout, dtype, own):
+    x = random_array(2, 129, 3, 5, dtype=dtype)
+    shared, *others = (random_array(*x.shape, dtype=dtype, seed=seed) for seed in range(1, own + 2))
+    arguments = {"tops": own + 2, "shared_diffs": [0, own + 1]}
+    result = run("Split", arguments, x, top_diffs=[shared, *others, shared], layout=layout, dtype=dtype)
+    wanted = np.sum([shared, *others], axis=0, dtype=np.float64)
+    assert_near(result.bottom_diffs[0], wanted, dtype, terms=own + 1)
+
+
 def test_long_blobs_are_summed_in_blocks_without_gaps():
     x = random_array(40_007)
     diffs = [random_array(40_007, seed=seed) for seed in (1, 2, 3)]
-    result = run("Split", {"tops": 3}, x, top_diffs=diffs)
+    result = run("Split", {"tops": 3, "shared_diffs": []}, x, top_diffs=diffs)
     assert_near(result.bottom_diffs[0], np.sum(diffs, axis=0, dtype=np.float64), terms=3)
 
 
@@ -63,7 +75,9 @@ def test_a_blob_with_two_readers_gets_both_gradients():
 
 
 def test_an_empty_blob_is_split():
-    result = run("Split", {"tops": 2}, random_array(0, 3), top_diffs=[random_array(0, 3)] * 2)
+    result = run(
+        "Split", {"tops": 2, "shared_diffs": []}, random_array(0, 3), top_diffs=[random_array(0, 3)] * 2
+    )
     assert result.bottom_diffs[0].shape == (0, 3)
 
 

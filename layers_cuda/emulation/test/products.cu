@@ -69,8 +69,8 @@ EXPORT const char* test_product_in_place(int shift, int used, float* scratch) {
 }
 
 // geometry: in, out, kernel, stride, pad, dilation of each axis, one list behind the other.
-// flags: bfloat16, bias, addend, relu. x, w and y are read or overwritten as the pass (0 forward, 1 data
-// gradient, 2 weight gradient) says.
+// flags: bfloat16, bias, addend, relu, accumulates. x, w and y are read or overwritten as the pass (0
+// forward, 1 data gradient, 2 weight gradient) says.
 EXPORT const char* test_convolution(int pass, const int64_t* sizes, int axes, const int64_t* geometry,
                                     const bool* flags, float* x, float* w, const float* bias,
                                     const float* addend, float* y) {
@@ -84,6 +84,7 @@ EXPORT const char* test_convolution(int pass, const int64_t* sizes, int axes, co
     spec.bias = flags[1];
     spec.addend = flags[2];
     spec.relu = flags[3];
+    spec.accumulates = flags[4];
     const int64_t y_size = spec.items * product(spec.out) * spec.outputs;
     dispatch(spec.dtype, [&](auto zero) {
       using T = decltype(zero);
