@@ -280,6 +280,12 @@ def test_all_steps_have_names_of_their_own_and_a_limit():
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
+def test_all_steps_that_run_tests_run_them_on_the_gpu():
+    steps = [step for stage in make_stages(Settings(Path("build"))) for step in stage]
+    suites = {step.name for step in steps if step.environment.get("CAFFE_TEST_DEVICE") == "cuda"}
+    assert suites == {"tests", "gpu-tests", "memcheck", "racecheck"}
+
+
 def test_steps_are_chosen_by_the_beginning_of_their_names():
     stages = make_stages(Settings(Path("build/gpu")))
     names = [
