@@ -19,7 +19,7 @@ namespace caffe::cuda {
 // and what is done with the sums of coefficient k a Finish, called as finish(k, const double (&sums)[kSums]).
 
 template <class Terms>
-constexpr int64_t kSumInFlight = Terms::kInputs == 1 ? 4 : 2;
+constexpr int kSumInFlight = Terms::kInputs == 1 ? 4 : 2;
 constexpr int64_t kMostTerms = 256;
 
 template <class Terms>
@@ -46,7 +46,7 @@ __device__ inline void fold(T* shared, int thread, int threads, int stride) {
 template <int kCount, class Terms>
 __device__ inline void store_values(const Terms& terms, const typename Terms::Channel (&channels)[kCount],
                                     const ColumnValues<typename Terms::Value, kCount, Terms::kInputs>& in,
-                                    int64_t column) {
+                                    uint32_t column) {
   ColumnValues<typename Terms::Value, kCount, 1> out;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
@@ -57,6 +57,28 @@ __device__ inline void store_values(const Terms& terms, const typename Terms::Ch
   out.store(terms.out, column);
 }
 
+// Adds `kRows` rows, from `first` on, one for each row of threads. All are on their way before the first is
+// needed; none may lie past the end, where the compiler would fetch them one by one.
+template <int kRows, int kCount, class Terms>
+__device__ inline void add_rows(const Terms& terms, const Columns& walk, const ColumnPlace& place,
+                                const typename Terms::Channel (&channels)[kCount], uint32_t first,
+                                float (&sums)[kCount][Terms::kSums]) {
+  ColumnValues<typename Terms::Value, kCount, Terms::kInputs> in[kRows];
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) in[n].load(terms.in, place.offset(walk, first + n * blockDim.y));
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    if constexpr (Stores<Terms>)
+      store_values<kCount>(terms, channels, in[n], place.offset(walk, first + n * blockDim.y));
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      float x[Terms::kInputs];
+      in[n].get(i, x);
+      terms.add(channels[i], x, sums[i]);
+    }
+  }
+}
+
 template <int kCount, class Terms>
 __device__ inline void add_columns(const Terms& terms, const Columns& walk, const ColumnPlace& place,
                                    float (&sums)[kCount][Terms::kSums]) {
@@ -65,25 +87,11 @@ __device__ inline void add_columns(const Terms& terms, const Columns& walk, cons
 #pragma unroll
   for (int i = 0; i < kCount; ++i) channels[i] = terms.channel(place.coefficient<kCount>(walk, i));
 
-  const int64_t step = int64_t{kInFlight} * blockDim.y;
-  for (int64_t first = place.range * step + threadIdx.y; first < walk.rows; first += walk.ranges * step) {
-    ColumnValues<typename Terms::Value, kCount, Terms::kInputs> in[kInFlight];
-#pragma unroll
-    for (int n = 0; n < kInFlight; ++n)  // past the end the last row again, to be left out below
-      in[n].load(terms.in, place.offset(walk, min(first + n * blockDim.y, walk.rows - 1)));
-#pragma unroll
-    for (int n = 0; n < kInFlight; ++n) {
-      const int64_t row = first + n * blockDim.y;
-      if (row >= walk.rows) break;
-      if constexpr (Stores<Terms>) store_values<kCount>(terms, channels, in[n], place.offset(walk, row));
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        float x[Terms::kInputs];
-        in[n].get(i, x);
-        terms.add(channels[i], x, sums[i]);
-      }
-    }
-  }
+  const uint32_t step = kInFlight * blockDim.y, last = step - blockDim.y;
+  uint32_t first = place.range * step + threadIdx.y;
+  for (; first + last < walk.rows; first += walk.ranges * step)
+    add_rows<kInFlight>(terms, walk, place, channels, first, sums);
+  for (; first < walk.rows; first += blockDim.y) add_rows<1>(terms, walk, place, channels, first, sums);
 }
 
 template <int kCount, class Terms>
