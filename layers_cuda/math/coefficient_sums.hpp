@@ -25,8 +25,7 @@ constexpr int64_t kMostTerms = 256;
 template <class Terms>
 concept Stores = requires(Terms terms) { terms.out; };
 
-template <class Terms>
-constexpr int kSumBlocksEach = Stores<Terms> ? 2 : 3;  // on a multiprocessor, all at once, as registers allow
+constexpr int kSumBlocksEach = 3;  // on a multiprocessor, all at once, as registers allow
 
 // Adds up shared[v][i], shared[v][i + stride], .. for every v and i < stride, into the first of them. To be
 // called by all `threads` of the block.
@@ -95,7 +94,7 @@ __device__ inline void add_columns(const Terms& terms, const Columns& walk, cons
 }
 
 template <int kCount, class Terms>
-__global__ void __launch_bounds__(kColumnThreads, kSumBlocksEach<Terms>)
+__global__ void __launch_bounds__(kColumnThreads, kSumBlocksEach)
     coefficient_sums_kernel(Terms terms, Columns walk, float* partials) {
   // terms.in[i]: (a, b, r, d); partials: (pieces, kSums, coefficients)
   constexpr int kSums = Terms::kSums, kValues = kSums * kCount;
@@ -153,8 +152,7 @@ __global__ void finish_sums_kernel(Finish finish, const float* partials, int64_t
 
 template <int kCount, class Terms>
 Columns columns_for_sums(const Spread& spread) {
-  return make_columns(spread, kCount, kSumInFlight<Terms>, kSumBlocksEach<Terms> * kMultiprocessors,
-                      kMostTerms);
+  return make_columns(spread, kCount, kSumInFlight<Terms>, kSumBlocksEach * kMultiprocessors, kMostTerms);
 }
 
 // Bytes of `partials`, wherever the arrays will lie.
