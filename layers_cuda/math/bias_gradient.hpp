@@ -43,6 +43,9 @@ struct MaskedBiasTerms {
   T* out[1];             // dy
 };
 
+// A gradient that was masked elsewhere gives the same bits.
+static_assert(kSumInFlight<BiasTerms<float>> == kSumInFlight<MaskedBiasTerms<float>>);
+
 struct FinishBias {
   __device__ void operator()(int k, const double (&sums)[1]) const {
     gradient[k] = (add ? gradient[k] : 0.0f) + static_cast<float>(sums[0]);

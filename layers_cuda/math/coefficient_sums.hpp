@@ -19,7 +19,7 @@ namespace caffe::cuda {
 // and what is done with the sums of coefficient k a Finish, called as finish(k, const double (&sums)[kSums]).
 
 template <class Terms>
-constexpr int kSumInFlight = Terms::kInputs == 1 ? 4 : 2;
+constexpr int kSumInFlight = Terms::kInputs * Terms::kSums > 2 ? 2 : 4;  // rows, as registers allow
 constexpr int64_t kMostTerms = 256;
 
 template <class Terms>
