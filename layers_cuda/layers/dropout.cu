@@ -23,8 +23,8 @@ struct Mask {
   float scale;
 };
 
-// from, to: (count), of which whole groups of runs are read as packs where they are `aligned`; iteration, and
-// `kept` if it is given: (1).
+// from, to: (count), where a thread's runs are read as packs if they are all there and `aligned`; iteration,
+// and `kept` if it is given: (1).
 template <class T>
 __global__ void dropout_mask_kernel(Mask mask, int64_t count, bool aligned, const uint64_t* iteration,
                                     uint64_t* kept, const T* from, T* to) {
@@ -33,6 +33,14 @@ __global__ void dropout_mask_kernel(Mask mask, int64_t count, bool aligned, cons
   const Philox random(mask.seed, mask.stream, *iteration);
   const int64_t first = i / kThreads * kGroup + i % kThreads * kLanes;
   if (first >= count) return;
+
+  // All there is to read is under way while the random numbers are drawn.
+  const bool whole = aligned && first + (kWords - 1) * kBlocks + kLanes <= count;
+  Pack<T, kLanes> runs[kWords];
+  if (whole)
+#pragma unroll
+    for (int word = 0; word < kWords; ++word)
+      runs[word] = load_pack<T, kLanes>(from + first + word * kBlocks);
 
   float factor[kWords][kLanes];
 #pragma unroll
@@ -45,11 +53,11 @@ __global__ void dropout_mask_kernel(Mask mask, int64_t count, bool aligned, cons
 #pragma unroll
   for (int word = 0; word < kWords; ++word) {
     const int64_t begin = first + word * kBlocks;
-    if (aligned && begin + kLanes <= count) {
-      auto run = load_pack<T, kLanes>(from + begin);
+    if (whole) {
 #pragma unroll
-      for (int lane = 0; lane < kLanes; ++lane) run.at[lane] = run.at[lane] * factor[word][lane];
-      store_pack(to + begin, run);
+      for (int lane = 0; lane < kLanes; ++lane)
+        runs[word].at[lane] = runs[word].at[lane] * factor[word][lane];
+      store_pack(to + begin, runs[word]);
       continue;
     }
 #pragma unroll

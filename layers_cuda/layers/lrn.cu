@@ -76,6 +76,11 @@ class LRNLayer : public CudaLayer {
   bool whole_packs() const { return map_.channels % static_cast<int>(16 / size_of(dtype_)) == 0; }
   bool is_5_channels() const { return !within_ && norm_.reach == kReach && whole_packs(); }
 
+  template <class T>
+  Divisor packs_across() const {
+    return Divisor(static_cast<uint32_t>(map_.channels / Pack<T>::count));
+  }
+
   // Other windows across channels go over single values.
   template <class T, class... More>
   bool in_packs(const T* first, const More*... more) const {
@@ -86,16 +91,15 @@ class LRNLayer : public CudaLayer {
   void forward_5_channels(const Context& context, Power power, const T* x, T* y) {
     const int64_t packs = count_ / Pack<T>::count;
     launch(context, "lrn_forward", grid_for(packs, kThreads),
-           lrn_forward_5_channels_kernel<kAligned, T, Power>, norm_, power, packs,
-           map_.channels / Pack<T>::count, x, y);
+           lrn_forward_5_channels_kernel<kAligned, T, Power>, norm_, power, packs, packs_across<T>(), x, y);
   }
 
   template <bool kAligned, class T, class Power>
   void backward_5_channels(const Context& context, Power power, const T* x, const T* dy, T* dx) {
     const int64_t packs = count_ / Pack<T>::count;
     launch(context, "lrn_backward", grid_for(packs, kThreads),
-           lrn_backward_5_channels_kernel<kAligned, T, Power>, norm_, power, packs,
-           map_.channels / Pack<T>::count, x, dy, dx);
+           lrn_backward_5_channels_kernel<kAligned, T, Power>, norm_, power, packs, packs_across<T>(), x, dy,
+           dx);
   }
 
   template <int kCount, class T, class Power>

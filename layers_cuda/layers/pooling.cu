@@ -1,10 +1,12 @@
 // Pooling on the GPU; formulas and gradients as in layers_cpp/layers/pooling.cpp, kernels in
-// math/pooling_forward.hpp and math/pooling_backward.hpp. A plain map is one of single channels.
+// math/pooling_forward.hpp and math/pooling_backward.hpp, for the common windows of maxima in
+// math/pooling_squares.hpp. A plain map is one of single channels.
 #include <algorithm>
 
 #include "core/cuda_layer.hpp"
 #include "math/pooling_backward.hpp"
 #include "math/pooling_forward.hpp"
+#include "math/pooling_squares.hpp"
 
 namespace caffe::cuda {
 namespace {
@@ -115,18 +117,54 @@ class PoolingLayer : public CudaLayer {
       body(Constant<1>());
   }
 
+  // Calls body(Constant<side>(), Constant<stride>()) if there are kernels by squares for these windows and
+  // arrays of T; returns whether.
+  template <class T, class Number, class Body, class... Pointers>
+  bool with_squares(Body&& body, const Pointers*... pointers) const {
+    const Extent &h = geometry_.h, &w = geometry_.w;
+    if (sizeof(Number) != 1 || geometry_.channels % Pack<T>::count != 0 || !packable(pointers...))
+      return false;
+    const auto are = [&](int side, int stride) {
+      return h.kernel == side && w.kernel == side && h.stride == stride && w.stride == stride;
+    };
+    if (are(2, 2))
+      body(Constant<2>(), Constant<2>());
+    else if (are(3, 1))
+      body(Constant<3>(), Constant<1>());
+    else if (are(3, 2))
+      body(Constant<3>(), Constant<2>());
+    else
+      return false;
+    return true;
+  }
+
+  // Queues a kernel with a thread for each pack of each square of a map.
+  template <class T, class Kernel, class... Arguments>
+  void queue_squares(const Context& context, const char* name, Kernel kernel, int height, int width,
+                     Arguments... arguments) {
+    const auto divisor = [](int value) { return Divisor(static_cast<uint32_t>(value)); };
+    const int packs = geometry_.channels / Pack<T>::count;
+    const int down = (height + kSide - 1) / kSide, across = (width + kSide - 1) / kSide;
+    const int64_t items = int64_t{geometry_.images} * down * across * packs;
+    launch(context, name, grid_for(items, kPoolingThreads), kernel, geometry_,
+           Squares{divisor(packs), divisor(across), divisor(down)}, items, arguments...);
+  }
+
   template <class T, class Number>
   void max_forward(const Context& context, const T* x, T* y, Number* taken) {
-    const int side = geometry_.h.kernel == geometry_.w.kernel ? geometry_.h.kernel : 0;
+    const bool by_squares = with_squares<T, Number>(
+        [&](auto side, auto stride) {
+          queue_squares<T>(context, "max_pooling_forward",
+                           max_pooling_forward_squares_kernel<side, stride, T>, geometry_.h.out,
+                           geometry_.w.out, x, relu_below_, y, reinterpret_cast<uint8_t*>(taken));
+        },
+        x, y);
+    if (by_squares) return;
     with_pack<T>(
         [&](auto pack) {
-          with_constant<2, 3>(side, [&](auto window) {
-            constexpr int kCount = decltype(pack)::value;
-            constexpr int kWindow = kCount > 1 && sizeof(Number) == 1 ? decltype(window)::value : 0;
-            const float floor = relu_below_ ? 0.0f : -INFINITY;
-            queue(context, "max_pooling_forward", max_pooling_forward_kernel<kWindow, kCount, T, Number>,
-                  outputs_, kCount, x, floor, y, taken);
-          });
+          const float floor = relu_below_ ? 0.0f : -INFINITY;
+          queue(context, "max_pooling_forward", max_pooling_forward_kernel<pack, T, Number>, outputs_, pack,
+                x, floor, y, taken);
         },
         x, y);
   }
@@ -143,6 +181,15 @@ class PoolingLayer : public CudaLayer {
 
   template <class T, class Number>
   void backward_to_taken(const Context& context, const T* dy, const Number* taken, Blob& bottom) {
+    const bool by_squares = with_squares<T, Number>(
+        [&](auto side, auto stride) {
+          const Extent &h = geometry_.h, &w = geometry_.w;
+          queue_squares<T>(context, "pooling_backward", pooling_backward_squares_kernel<side, stride, T>,
+                           h.in + h.pad, w.in + w.pad, dy, reinterpret_cast<const uint8_t*>(taken),
+                           bottom.diff<T>());
+        },
+        dy, bottom.diff<T>());
+    if (by_squares) return;
     with_pack<T>(
         [&](auto pack) {
           constexpr int kCount = decltype(pack)::value;

@@ -42,15 +42,14 @@ __global__ void __launch_bounds__(kTileThreads) reorder_kernel(Matrices size, co
   const int tiles_across = (size.cols + kCols - 1) / kCols, tiles_down = (size.rows + kRows - 1) / kRows;
   const int tile_col = blockIdx.x % tiles_across, above = blockIdx.x / tiles_across;
   const int first_row = above % tiles_down * kRows, first_col = tile_col * kCols;
-  const int64_t item = above / tiles_down, item_size = static_cast<int64_t>(size.rows) * size.cols;
-  from += item * item_size;
-  to += item * item_size;
+  const uint32_t item = above / tiles_down * (size.rows * size.cols);  // where it begins: below 2^31
 
   float value[In::kSteps];
 #pragma unroll
   for (int step = 0; step < In::kSteps; ++step) {
     const int row = first_row + In::row(step), col = first_col + In::col(step);
-    value[step] = row < size.rows && col < size.cols ? static_cast<float>(from[row * size.cols + col]) : 0.0f;
+    value[step] =
+        row < size.rows && col < size.cols ? static_cast<float>(from[item + row * size.cols + col]) : 0.0f;
   }
 #pragma unroll
   for (int step = 0; step < In::kSteps; ++step) tile[In::row(step) * kPitch + In::col(step)] = value[step];
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kTileThreads) reorder_kernel(Matrices size, co
   for (int step = 0; step < Out::kSteps; ++step) {
     const int col = first_col + Out::row(step), row = first_row + Out::col(step);
     if (row < size.rows && col < size.cols)
-      to[col * size.rows + row] = tile[Out::col(step) * kPitch + Out::row(step)];
+      to[item + col * size.rows + row] = tile[Out::col(step) * kPitch + Out::row(step)];
   }
 }
 

@@ -15,8 +15,9 @@ __global__ void softmax_forward_kernel(RowPlaces rows, const T* x, T* y) {
   if (row >= rows.count) return;
   const int64_t offset = rows.offset(row);
   const RowSoftmax softmax = measure_row(x + offset, rows.length, rows.step);
-  for (int i = threadIdx.x; i < rows.length; i += blockDim.x)
-    y[offset + i * rows.step] = softmax.probability(x[offset + i * rows.step]);
+  for_own_values(x + offset, rows.length, rows.step, [&](int64_t i, float value) {
+    if (i < rows.length) y[offset + i * rows.step] = softmax.probability(value);
+  });
 }
 
 template <class T>

@@ -47,8 +47,9 @@ __global__ void softmax_with_loss_measure_kernel(RowPlaces rows, Targets targets
     losses[row] = label < 0 ? 0.0f : targets.weight(label) * row_loss(softmax, x[offset + label * rows.step]);
   }
   if (!probabilities) return;
-  for (int i = threadIdx.x; i < rows.length; i += blockDim.x)
-    probabilities[offset + i * rows.step] = softmax.probability(x[offset + i * rows.step]);
+  for_own_values(x + offset, rows.length, rows.step, [&](int64_t i, float value) {
+    if (i < rows.length) probabilities[offset + i * rows.step] = softmax.probability(value);
+  });
 }
 
 // Sums of the losses, and of the valid labels.
@@ -90,11 +91,11 @@ __global__ void softmax_with_loss_backward_kernel(RowPlaces rows, Targets target
   const int label = targets.labels[row];
   const RowSoftmax softmax = measured[row];
   const float factor = label < 0 ? 0.0f : *loss_weight / *normalizer * targets.weight(label);
-  for (int i = threadIdx.x; i < rows.length; i += blockDim.x) {
-    const int64_t at = offset + i * rows.step;
-    const float p = label < 0 ? 0.0f : softmax.probability(x[at]);  // NaN counts for nothing there
-    dx[at] = factor * (i == label ? p - 1.0f : p);
-  }
+  for_own_values(x + offset, rows.length, rows.step, [&](int64_t i, float value) {
+    if (i >= rows.length) return;
+    const float p = label < 0 ? 0.0f : softmax.probability(value);  // NaN counts for nothing there
+    dx[offset + i * rows.step] = factor * (i == label ? p - 1.0f : p);
+  });
 }
 
 class SoftmaxWithLossLayer : public CudaLayer {

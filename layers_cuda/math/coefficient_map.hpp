@@ -13,9 +13,8 @@ namespace caffe::cuda {
 //   void apply(const Channel&, const float (&x)[kInputs], float (&y)[kOutputs])
 
 template <class Op>
-constexpr int64_t kMapInFlight =
-    8 / (Op::kInputs * Op::kOutputs);  // as registers allow: 64 KiB a multiprocessor
-constexpr int64_t kMapRows = 32;       // make up for fetching the coefficients
+constexpr int kMapInFlight = 8 / (Op::kInputs * Op::kOutputs);  // as registers allow: 64 KiB a multiprocessor
+constexpr int64_t kMapRows = 32;                                // make up for fetching the coefficients
 
 template <int kCount, class Op>
 __global__ void __launch_bounds__(kColumnThreads, 2) coefficient_map_kernel(Op op, Columns walk) {
@@ -28,17 +27,17 @@ __global__ void __launch_bounds__(kColumnThreads, 2) coefficient_map_kernel(Op o
   for (int i = 0; i < kCount; ++i) channels[i] = op.channel(place.coefficient<kCount>(walk, i));
 
   // Backwards: what a sum over the same array has read last may still be in the cache.
-  const int64_t step = int64_t{kInFlight} * blockDim.y;
-  const int64_t chunks = (walk.rows + step - 1) / step;
-  for (int64_t chunk = chunks - 1 - place.range; chunk >= 0; chunk -= walk.ranges) {
-    const int64_t first = chunk * step + threadIdx.y;
+  const uint32_t step = kInFlight * blockDim.y;
+  const int chunks = static_cast<int>((walk.rows + step - 1) / step);
+  for (int chunk = chunks - 1 - place.range; chunk >= 0; chunk -= walk.ranges) {
+    const uint32_t first = chunk * step + threadIdx.y;
     ColumnValues<typename Op::Value, kCount, Op::kInputs> in[kInFlight];
 #pragma unroll
     for (int n = 0; n < kInFlight; ++n)  // past the end the last row again, to be left out below
       in[n].load(op.in, place.offset(walk, min(first + n * blockDim.y, walk.rows - 1)));
 #pragma unroll
     for (int n = 0; n < kInFlight; ++n) {
-      const int64_t row = first + n * blockDim.y;
+      const uint32_t row = first + n * blockDim.y;
       if (row >= walk.rows) break;
       ColumnValues<typename Op::Value, kCount, Op::kOutputs> out;
 #pragma unroll

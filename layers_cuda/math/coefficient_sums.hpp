@@ -19,14 +19,13 @@ namespace caffe::cuda {
 // and what is done with the sums of coefficient k a Finish, called as finish(k, const double (&sums)[kSums]).
 
 template <class Terms>
-constexpr int64_t kSumInFlight = Terms::kInputs == 1 ? 4 : 2;
+constexpr int kSumInFlight = Terms::kInputs * Terms::kSums > 2 ? 2 : 4;  // rows, as registers allow
 constexpr int64_t kMostTerms = 256;
 
 template <class Terms>
 concept Stores = requires(Terms terms) { terms.out; };
 
-template <class Terms>
-constexpr int kSumBlocksEach = Stores<Terms> ? 2 : 3;  // on a multiprocessor, all at once, as registers allow
+constexpr int kSumBlocksEach = 3;  // on a multiprocessor, all at once, as registers allow
 
 // Adds up shared[v][i], shared[v][i + stride], .. for every v and i < stride, into the first of them. To be
 // called by all `threads` of the block.
@@ -46,7 +45,7 @@ __device__ inline void fold(T* shared, int thread, int threads, int stride) {
 template <int kCount, class Terms>
 __device__ inline void store_values(const Terms& terms, const typename Terms::Channel (&channels)[kCount],
                                     const ColumnValues<typename Terms::Value, kCount, Terms::kInputs>& in,
-                                    int64_t column) {
+                                    uint32_t column) {
   ColumnValues<typename Terms::Value, kCount, 1> out;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
@@ -57,6 +56,28 @@ __device__ inline void store_values(const Terms& terms, const typename Terms::Ch
   out.store(terms.out, column);
 }
 
+// Adds `kRows` rows, from `first` on, one for each row of threads. All are on their way before the first is
+// needed; none may lie past the end, where the compiler would fetch them one by one.
+template <int kRows, int kCount, class Terms>
+__device__ inline void add_rows(const Terms& terms, const Columns& walk, const ColumnPlace& place,
+                                const typename Terms::Channel (&channels)[kCount], uint32_t first,
+                                float (&sums)[kCount][Terms::kSums]) {
+  ColumnValues<typename Terms::Value, kCount, Terms::kInputs> in[kRows];
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) in[n].load(terms.in, place.offset(walk, first + n * blockDim.y));
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    if constexpr (Stores<Terms>)
+      store_values<kCount>(terms, channels, in[n], place.offset(walk, first + n * blockDim.y));
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      float x[Terms::kInputs];
+      in[n].get(i, x);
+      terms.add(channels[i], x, sums[i]);
+    }
+  }
+}
+
 template <int kCount, class Terms>
 __device__ inline void add_columns(const Terms& terms, const Columns& walk, const ColumnPlace& place,
                                    float (&sums)[kCount][Terms::kSums]) {
@@ -65,29 +86,15 @@ __device__ inline void add_columns(const Terms& terms, const Columns& walk, cons
 #pragma unroll
   for (int i = 0; i < kCount; ++i) channels[i] = terms.channel(place.coefficient<kCount>(walk, i));
 
-  const int64_t step = int64_t{kInFlight} * blockDim.y;
-  for (int64_t first = place.range * step + threadIdx.y; first < walk.rows; first += walk.ranges * step) {
-    ColumnValues<typename Terms::Value, kCount, Terms::kInputs> in[kInFlight];
-#pragma unroll
-    for (int n = 0; n < kInFlight; ++n)  // past the end the last row again, to be left out below
-      in[n].load(terms.in, place.offset(walk, min(first + n * blockDim.y, walk.rows - 1)));
-#pragma unroll
-    for (int n = 0; n < kInFlight; ++n) {
-      const int64_t row = first + n * blockDim.y;
-      if (row >= walk.rows) break;
-      if constexpr (Stores<Terms>) store_values<kCount>(terms, channels, in[n], place.offset(walk, row));
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        float x[Terms::kInputs];
-        in[n].get(i, x);
-        terms.add(channels[i], x, sums[i]);
-      }
-    }
-  }
+  const uint32_t step = kInFlight * blockDim.y, last = step - blockDim.y;
+  uint32_t first = place.range * step + threadIdx.y;
+  for (; first + last < walk.rows; first += walk.ranges * step)
+    add_rows<kInFlight>(terms, walk, place, channels, first, sums);
+  for (; first < walk.rows; first += blockDim.y) add_rows<1>(terms, walk, place, channels, first, sums);
 }
 
 template <int kCount, class Terms>
-__global__ void __launch_bounds__(kColumnThreads, kSumBlocksEach<Terms>)
+__global__ void __launch_bounds__(kColumnThreads, kSumBlocksEach)
     coefficient_sums_kernel(Terms terms, Columns walk, float* partials) {
   // terms.in[i]: (a, b, r, d); partials: (pieces, kSums, coefficients)
   constexpr int kSums = Terms::kSums, kValues = kSums * kCount;
@@ -145,8 +152,7 @@ __global__ void finish_sums_kernel(Finish finish, const float* partials, int64_t
 
 template <int kCount, class Terms>
 Columns columns_for_sums(const Spread& spread) {
-  return make_columns(spread, kCount, kSumInFlight<Terms>, kSumBlocksEach<Terms> * kMultiprocessors,
-                      kMostTerms);
+  return make_columns(spread, kCount, kSumInFlight<Terms>, kSumBlocksEach * kMultiprocessors, kMostTerms);
 }
 
 // Bytes of `partials`, wherever the arrays will lie.

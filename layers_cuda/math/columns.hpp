@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "core/division.hpp"
 #include "core/launch.hpp"
 #include "core/pack.hpp"
 
@@ -30,12 +31,13 @@ struct Spread {
   int64_t rows() const { return each() ? a * r : a; }  // of a group
 };
 
+// A blob has less than 2^31 values, so 32 bits do for all places in it.
 struct Columns {
-  int64_t rows;      // of a group
-  int near_rows;     // of them, those that follow one another in memory
-  int groups;        // B
-  int width;         // columns
-  int coefficients;  // B * D
+  uint32_t rows;      // of a group
+  Divisor near_rows;  // of them, those that follow one another in memory
+  int groups;         // B
+  int width;          // columns
+  int coefficients;   // B * D
   bool each;
   int tiles, ranges;     // blocks along a row, and along the rows
   int columns, threads;  // threads of a block along its tile, and along the rows
@@ -60,8 +62,8 @@ inline Columns make_columns(const Spread& spread, int values, int64_t in_flight,
   const int64_t threads = std::min<int64_t>(kColumnThreads / columns, rows);
   const int64_t chunks = whole(rows, in_flight * threads);
   const int64_t wanted = std::max(blocks / (tiles * spread.b), whole(chunks * in_flight, most_rows));
-  made.rows = rows;
-  made.near_rows = static_cast<int>(spread.each() ? spread.r : 1);
+  made.rows = static_cast<uint32_t>(rows);
+  made.near_rows = Divisor(static_cast<uint32_t>(spread.b == 1 ? rows : spread.each() ? spread.r : 1));
   made.groups = static_cast<int>(spread.b);
   made.width = static_cast<int>(width);
   made.coefficients = static_cast<int>(spread.coefficients());
@@ -100,10 +102,9 @@ struct ColumnPlace {
   }
 
   // Where the thread's column of a row begins, in columns.
-  __device__ int64_t offset(const Columns& walk, int64_t row) const {
-    if (walk.groups == 1) return row * walk.width + column;
-    const int64_t far = row / walk.near_rows, near = row % walk.near_rows;
-    return ((far * walk.groups + group) * walk.near_rows + near) * walk.width + column;
+  __device__ uint32_t offset(const Columns& walk, uint32_t row) const {
+    const uint32_t before = walk.near_rows.quotient(row) * (walk.groups - 1) + group;  // of other groups
+    return (row + before * walk.near_rows.value()) * walk.width + column;
   }
 
   // The coefficient of value `i` of the thread's column.
@@ -119,15 +120,15 @@ struct ColumnPlace {
 // Values of a few arrays at the same place.
 template <class T, int kCount, int kArrays>
 struct ColumnValues {
-  __device__ void load(const T* const (&from)[kArrays], int64_t column) {
+  __device__ void load(const T* const (&from)[kArrays], uint32_t column) {
 #pragma unroll
     for (int array = 0; array < kArrays; ++array)
-      packs[array] = load_pack<T, kCount>(from[array] + column * kCount);
+      packs[array] = load_pack<T, kCount>(from[array] + int64_t{column} * kCount);
   }
-  __device__ void store(T* const (&to)[kArrays], int64_t column) const {
+  __device__ void store(T* const (&to)[kArrays], uint32_t column) const {
 #pragma unroll
     for (int array = 0; array < kArrays; ++array)
-      store_pack<T, kCount>(to[array] + column * kCount, packs[array]);
+      store_pack<T, kCount>(to[array] + int64_t{column} * kCount, packs[array]);
   }
   // The values of all arrays at place i of the column.
   __device__ void get(int i, float (&values)[kArrays]) const {

@@ -3,6 +3,7 @@
 // and writes dx, each once from memory.
 #pragma once
 
+#include "core/division.hpp"
 #include "core/pack.hpp"
 #include "math/lrn_power.hpp"
 
@@ -33,8 +34,11 @@ __device__ inline void store_values(T* to, const Pack<T>& values) {
 template <bool kAligned, int kCount>
 struct Neighbourhood {
   template <class T>
-  __device__ Neighbourhood(const T* from, int pack, int width)
-      : first(pack % width == 0), last(pack % width == width - 1) {
+  __device__ Neighbourhood(const T* from, int pack, const Divisor& width) {
+    uint32_t place = pack;
+    const uint32_t within = width.split(place);
+    first = within == 0;
+    last = within == width.value() - 1;
     const T* here = from + static_cast<int64_t>(pack) * kCount;
     put(0, first, here - kCount);
     put(1, false, here);
@@ -64,7 +68,7 @@ __device__ inline float square_sum(const Values& x, int i) {
 }
 
 template <bool kAligned, class T, class Power>
-__global__ void lrn_forward_5_channels_kernel(Normalization norm, Power power, int packs, int width,
+__global__ void lrn_forward_5_channels_kernel(Normalization norm, Power power, int packs, Divisor width,
                                               const T* x, T* y) {
   // x, y: (N, H, W, width packs)
   constexpr int kCount = Pack<T>::count;
@@ -81,7 +85,7 @@ __global__ void lrn_forward_5_channels_kernel(Normalization norm, Power power, i
 }
 
 template <bool kAligned, class T, class Power>
-__global__ void lrn_backward_5_channels_kernel(Normalization norm, Power power, int packs, int width,
+__global__ void lrn_backward_5_channels_kernel(Normalization norm, Power power, int packs, Divisor width,
                                                const T* x, const T* dy, T* dx) {
   // x, dy, dx: (N, H, W, width packs)
   constexpr int kCount = Pack<T>::count;

@@ -1,6 +1,5 @@
-// Kernels of pooling, forward. A thread makes 16 bytes of the output: some channels of a place, from those of
-// the window, which neighbours find in the cache. Windows of 2 x 2 and 3 x 3 are unrolled, so that all reads
-// are under way at once.
+// Kernels of pooling, forward, for any window. A thread makes 16 bytes of the output: some channels of a
+// place, from those of the window, which neighbours find in the cache.
 #pragma once
 
 #include <cfloat>
@@ -61,39 +60,17 @@ struct Maximum {
   }
 };
 
-// A pack that is no maximum.
-template <class T, int kCount>
-__device__ Pack<T, kCount> nothing() {
-  Pack<T, kCount> pack;
-#pragma unroll
-  for (int k = 0; k < kCount; ++k) pack.at[k] = -INFINITY;
-  return pack;
-}
-
 // x: (images, h.in, w.in, channels), y, taken: (images, h.out, w.out, channels); one thread for each of
-// `items` packs of y. Either of y and taken may be null. kWindow: side of the window, 0 for any.
-template <int kWindow, int kCount, class T, class Number>
+// `items` packs of y. Either of y and taken may be null.
+template <int kCount, class T, class Number>
 __global__ void max_pooling_forward_kernel(Geometry g, uint32_t items, const T* x, float floor, T* y,
                                            Number* taken) {
   if (item_of_thread() >= items) return;
   const Place to = place_of<kCount>(item_of_thread(), g.by_packs, g.w.by_out, g.h.by_out);
   Maximum<T, Number, kCount> maximum;
-  if constexpr (kWindow > 0) {
-    Pack<T, kCount> values[kWindow * kWindow];
-#pragma unroll
-    for (int i = 0; i < kWindow * kWindow; ++i) {
-      const int row = g.h.start(to.y) + i / kWindow, column = g.w.start(to.x) + i % kWindow;
-      values[i] = nothing<T, kCount>();
-      if (g.h.inside(row) && g.w.inside(column))
-        values[i] = load_pack<T, kCount>(x + g.in_offset(to.n, row, column) + to.c);
-    }
-#pragma unroll
-    for (int i = 0; i < kWindow * kWindow; ++i) maximum.take(values[i], i);
-  } else {
-    for_each_in_window(g, to.n, to.y, to.x, [&](int offset, int number) {
-      maximum.take(load_pack<T, kCount>(x + offset + to.c), number);
-    });
-  }
+  for_each_in_window(g, to.n, to.y, to.x, [&](int offset, int number) {
+    maximum.take(load_pack<T, kCount>(x + offset + to.c), number);
+  });
   const int offset = g.out_offset(to.n, to.y, to.x) + to.c;
   if (y) maximum.store(y + offset);
   if (taken) maximum.store_numbers(floor, taken + offset);

@@ -1,8 +1,6 @@
 // The softmax of one row: p[i] = exp(x[i] - maximum) / sum.
 #pragma once
 
-#include <cmath>
-
 #include "math/row_teams.hpp"
 
 namespace caffe::cuda {
@@ -17,12 +15,10 @@ struct RowSoftmax {
 template <class T>
 __device__ RowSoftmax measure_row(const T* x, int length, int64_t step) {
   float maximum = -INFINITY;
-  for (int i = threadIdx.x; i < length; i += blockDim.x)
-    maximum = fmaxf(maximum, static_cast<float>(x[i * step]));
+  for_own_values(x, length, step, [&](int64_t, float value) { maximum = fmaxf(maximum, value); });
   maximum = team_max(maximum);
   float sum = 0;
-  for (int i = threadIdx.x; i < length; i += blockDim.x)
-    sum += expf(static_cast<float>(x[i * step]) - maximum);
+  for_own_values(x, length, step, [&](int64_t, float value) { sum += expf(value - maximum); });
   return {maximum, team_sum(sum)};
 }
 

@@ -4,6 +4,8 @@
 // with a step, which lie side by side themselves, have one thread each.
 #pragma once
 
+#include <cmath>
+
 #include "core/launch.hpp"
 #include "core/reduce.hpp"
 #include "math/rows.hpp"
@@ -55,6 +57,22 @@ inline Grid row_teams(const Rows& rows) {
 
 // In the kernel: the row of the calling thread's team, which may lie past the last one.
 __device__ inline int team_row() { return static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y); }
+
+// Calls body(i, x[i]) for every i < length that is the thread's, several of which are read at once; and, to
+// fill up the last of them, for some i beyond, where the value is -infinity. x: (length), `step` apart.
+template <class T, class Body>
+__device__ inline void for_own_values(const T* x, int length, int64_t step, Body&& body) {
+  constexpr int kInFlight = 8;
+  const int64_t team = blockDim.x;
+  for (int64_t first = threadIdx.x; first < length; first += kInFlight * team) {
+    float values[kInFlight];
+#pragma unroll
+    for (int n = 0; n < kInFlight; ++n)
+      values[n] = first + n * team < length ? static_cast<float>(x[(first + n * team) * step]) : -INFINITY;
+#pragma unroll
+    for (int n = 0; n < kInFlight; ++n) body(first + n * team, values[n]);
+  }
+}
 
 // All threads of the team get the result. Has room for one float a warp in shared memory.
 template <class Combine>

@@ -82,6 +82,12 @@ SHAPES = {
     "kernel_over_image": ((2, 1, 2, 3), {"kernel": (3, 4), "stride": (2, 2)}),
     "single": ((1, 1, 1, 1), {"kernel": (1, 1)}),
     "many_places": ((1, 2, 20, 18), {"kernel": (17, 16), "stride": (1, 1)}),
+    "twos": ((2, 16, 6, 7), {"kernel": (2, 2), "stride": (2, 2)}),
+    "twos_padded": ((1, 8, 7, 5), {"kernel": (2, 2), "stride": (2, 2), "pad": (1, 0)}),
+    "threes": ((2, 16, 5, 6), {"kernel": (3, 3), "stride": (1, 1), "pad": (1, 1)}),
+    "threes_inside": ((1, 24, 6, 4), {"kernel": (3, 3), "stride": (1, 1), "pad": (0, 2)}),
+    "threes_by_two": ((2, 16, 8, 9), {"kernel": (3, 3), "stride": (2, 2)}),
+    "threes_by_two_padded": ((1, 8, 7, 8), {"kernel": (3, 3), "stride": (2, 2), "pad": (1, 2)}),
     "channels_15": ((2, 15, 4, 4), {"kernel": (3, 3), "stride": (1, 1), "pad": (1, 1)}),
     "channels_127": ((1, 127, 3, 4), {"kernel": (2, 2)}),
     "channels_128": ((1, 128, 3, 4), {"kernel": (2, 2)}),
@@ -109,6 +115,22 @@ def test_windows_are_caffes(name, method, dtype):
     assert_near(result.bottom_diffs[0], dx, dtype, terms=9)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["twos", "threes", "threes_by_two"])
+def test_of_equal_values_the_first_is_taken_and_nan_and_infinity_below_never(name, dtype):
+    shape, settings = SHAPES[name]
+    choice = np.random.default_rng(0).integers(5, size=shape)
+    x = np.array([-np.inf, np.nan, -1, 2, 3], np.float32)[choice]
+    x[0] = np.where(choice[0] < 3, x[0], -np.inf)
+    args = arguments(**settings)
+    diff = random_array(*pool(args, x, dtype=dtype).tops[0].shape, dtype=dtype, seed=1)
+    y, _, dx = oracle(args, x, diff)
+    result = pool(args, x, diff, dtype=dtype)
+    lowest = -FLT_MAX if dtype == "float32" else rounded(-3.3895e38, dtype)
+    assert np.array_equal(result.tops[0], np.where(y == -FLT_MAX, lowest, y))
+    assert_near(result.bottom_diffs[0], dx, dtype, terms=9)
+
+
 @pytest.mark.parametrize("kernel", [(3, 3), (17, 16)])
 def test_places_of_maxima_count_within_the_map(kernel):
     x = random_array(2, 3, 20, 18)
@@ -121,7 +143,10 @@ def test_places_of_maxima_count_within_the_map(kernel):
 @pytest.mark.skipif(DEVICE == "cpu", reason="the CPU's kernels take channels-last maps only")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("method", ["max", "average", "stochastic"])
-@pytest.mark.parametrize("name", ["overlapping", "not_square", "many_places", "channels_128"])
+@pytest.mark.parametrize(
+    "name",
+    ["overlapping", "not_square", "many_places", "channels_128", "twos", "threes", "threes_by_two_padded"],
+)
 def test_plain_maps_are_pooled_as_well(name, method, dtype):
     shape, settings = SHAPES[name]
     args = arguments(method, **settings, training=method != "stochastic")
@@ -187,8 +212,9 @@ def test_the_maximum_agrees_with_pytorch():
     assert_near(result.bottom_diffs[0], x.grad.numpy(), terms=4)
 
 
-def test_the_gradient_in_phase_test_finds_the_maxima_again():
-    x, diff = random_array(2, 5, 7, 7), random_array(2, 5, 3, 3, seed=1)
+@pytest.mark.parametrize("channels", [5, 8])
+def test_the_gradient_in_phase_test_finds_the_maxima_again(channels):
+    x, diff = random_array(2, channels, 7, 7), random_array(2, channels, 3, 3, seed=1)
     settings = {"kernel": (3, 3), "stride": (2, 2)}
     kept = pool(arguments(**settings), x, diff)
     found = pool(arguments(**settings, training=False), x, diff)

@@ -23,6 +23,7 @@ CONV = """layer { name: "conv" type: "Convolution" bottom: "x" top: "map" convol
     num_output: 19 kernel_size: 3 pad: 1 weight_filler { type: "msra" } bias_filler { value: 0.1 } } }"""
 CLIPPERS = {
     "Convolution": CONV,
+    "Convolution to 24 channels": CONV.replace("19", "24"),
     "Eltwise": CONV.replace('"map"', '"conv"')
     + """layer { name: "sum" type: "Eltwise" bottom: "conv" bottom: "conv" top: "map"
                eltwise_param { coeff: 0.5 coeff: -2 } }""",

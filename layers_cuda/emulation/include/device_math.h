@@ -52,6 +52,14 @@ inline int __float2int_rz(float x) { return static_cast<int>(x); }
 inline unsigned __umulhi(unsigned x, unsigned y) {
   return static_cast<unsigned>((static_cast<uint64_t>(x) * y) >> 32);
 }
+// Four of the eight bytes of x and y, those of y after those of x; a hexadecimal digit of `which` for each.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned which) {
+  const uint64_t bytes = static_cast<uint64_t>(y) << 32 | x;
+  unsigned chosen = 0;
+  for (int i = 0; i < 4; ++i)
+    chosen |= static_cast<unsigned>(bytes >> 8 * (which >> 4 * i & 7) & 0xff) << 8 * i;
+  return chosen;
+}
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __popcll(unsigned long long x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
