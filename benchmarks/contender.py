@@ -7,17 +7,22 @@ also has "loss", that of the first step, and "device_bytes".
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
 import os
+import resource
 import sys
 import time
+from pathlib import Path
 from typing import IO, Any
 
 from .flops import count_flops
 from .peers import find_peer
 from .task import Task
+
+PROCESS = Path("/proc/self")
 
 
 def main() -> None:
@@ -78,15 +83,16 @@ def _reply(stream: IO[str], value: dict[str, Any]) -> None:
 
 def _reset_peak_memory() -> None:
     """Forget the peak of building, which is not what users wait for (weights are copied, for one)."""
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
+    with contextlib.suppress(OSError):  # gVisor cannot forget it
+        (PROCESS / "clear_refs").write_text("5")
 
 
 def _peak_memory() -> int:
-    """Largest resident size, in bytes. `ru_maxrss` would include the parent's size at the fork."""
-    with open("/proc/self/status") as file:
-        line = next(line for line in file if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    """Largest resident size, in bytes. `ru_maxrss` may include the parent's size at the fork."""
+    lines = (PROCESS / "status").read_text().splitlines()
+    peak = next((line for line in lines if line.startswith("VmHWM")), None)  # gVisor does not tell it
+    kilobytes = int(peak.split()[1]) if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024
 
 
 if __name__ == "__main__":

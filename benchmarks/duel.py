@@ -159,9 +159,9 @@ def run_pairs(contenders: list[Contender], pairs: int, seconds: float, *, gate: 
     for _ in range(pairs):
         if time.perf_counter() > end and duel.kept >= least_pairs(pairs):
             break
-        before = Load.read(pids)
+        before = Load.read(pids) if gate else None
         blocks = ours.run_block(), theirs.run_block()
-        if gate and foreign_share(before, Load.read(pids)) > MOST_FOREIGN:
+        if before and foreign_share(before, Load.read(pids)) > MOST_FOREIGN:
             duel.discarded += 1
             continue
         duel.ours.add(blocks[0])

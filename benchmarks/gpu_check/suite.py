@@ -38,7 +38,7 @@ def main() -> None:
 def pytest_command(*, parallel: bool) -> list[str]:
     """Call of pytest on this repository from anywhere, with one process for some cores if asked."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
-    command += ["-c", str(ROOT / "pyproject.toml")]
+    command += ["-c", str(ROOT / "pyproject.toml"), "-p", "benchmarks.gpu_check.failures"]
     processes = min(MOST_PROCESSES, (os.cpu_count() or 1) // 2)
     if parallel and processes > 1 and util.find_spec("xdist"):
         command += ["-n", str(processes)]

@@ -71,7 +71,7 @@ def _found(step: Figures) -> str:
 
 _TOLD = (
     *("compile_seconds", "tests", "skipped", "failed", "errors"),
-    *("accuracies", "known_accuracy"),
+    *("accuracies", "known_accuracy", "recording"),
 )  # fmt: skip
 
 

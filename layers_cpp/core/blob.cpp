@@ -1,6 +1,14 @@
 #include "core/blob.hpp"
 
+#include "core/error.hpp"
+
 namespace caffe {
+
+const std::shared_ptr<Storage>& Blob::shared(const std::shared_ptr<Storage>& storage) const {
+  if (storage->device() != device_)
+    throw DeviceError("a blob on the GPU and one of the host cannot share memory; copy the values instead");
+  return storage;
+}
 
 std::vector<int64_t> Blob::strides() const {
   std::vector<int64_t> strides(shape_.size());

@@ -54,13 +54,16 @@ class Blob {
   Storage& diff_storage() { return *diff_; }
   const std::shared_ptr<Storage>& shared_data() const { return data_; }
   const std::shared_ptr<Storage>& shared_diff() const { return diff_; }
-  void share_data(const Blob& other) { data_ = other.data_; }
-  void share_diff(const Blob& other) { diff_ = other.diff_; }
+  // Throws DeviceError for a blob on the other device: kernels of this one's cannot read its memory.
+  void share_data(const Blob& other) { data_ = shared(other.data_); }
+  void share_diff(const Blob& other) { diff_ = shared(other.diff_); }
   // Whether the contents last only as long as the plan needs them; see Storage::place.
   bool data_pooled() const { return data_->placed(); }
   bool diff_pooled() const { return diff_->placed(); }
 
  private:
+  const std::shared_ptr<Storage>& shared(const std::shared_ptr<Storage>& storage) const;
+
   Shape shape_;
   int64_t count_ = 1;
   DType dtype_;

@@ -122,6 +122,14 @@ void Executor::shape_tops(Step& step) {
   for (size_t i = 0; i < step.tops.size(); ++i) step.tops[i]->reshape(top_shapes[i]);
 }
 
+// What the layer keeps, and the scratch of all, may lie elsewhere afterwards. Layers that are never recorded
+// may be reshaped before every run.
+void Executor::reshape_layer(Step& step) {
+  if (step.layer->recordable()) ++reshapes_;
+  step.layer->reshape(step.bottoms, step.tops);
+  scratch_of(step).reserve(step.layer->scratch_bytes());
+}
+
 void Executor::reshape_if_needed(size_t index) {
   Step& step = steps_[index];
   std::vector<uint64_t>& versions = seen_[index].bottom_versions;
@@ -131,8 +139,7 @@ void Executor::reshape_if_needed(size_t index) {
   if (!changed) return;
   versions.clear();  // if the shapes are refused below, they are looked at again next time
   shape_tops(step);
-  step.layer->reshape(step.bottoms, step.tops);
-  scratch_of(step).reserve(step.layer->scratch_bytes());
+  reshape_layer(step);
   set_loss_weights(index);
   for (const BlobPtr& bottom : step.bottoms) versions.push_back(bottom->shape_version());
   versions.push_back(0);  // never empty again, also without bottoms
@@ -164,7 +171,7 @@ size_t Executor::unrecordable(size_t begin, size_t end, bool backward) const {
 }
 
 uint64_t Executor::fingerprint(size_t begin, size_t end, bool weights) {
-  uint64_t all = mix(mix(mix(0xcbf29ce484222325u, seed), begin), end);
+  uint64_t all = mix(mix(mix(mix(0xcbf29ce484222325u, seed), begin), end), reshapes_);
   for (size_t i = begin; i < end; ++i) {
     for (const BlobPtr& top : steps_[i].tops) all = mix(all, top->shape_version());
     for (const BlobPtr& bottom : steps_[i].bottoms) all = mix(all, bottom->shape_version());
@@ -272,8 +279,7 @@ double Executor::forward(size_t begin, size_t end) {
 void Executor::prepare_backward(Step& step) {
   step.layer->runs_backward = true;
   if (step.layer->shapes_its_tops) return;  // its reshape belongs to the next forward
-  step.layer->reshape(step.bottoms, step.tops);
-  scratch_of(step).reserve(step.layer->scratch_bytes());
+  reshape_layer(step);
 }
 
 void Executor::recompute(const Step& step) {

@@ -85,6 +85,7 @@ class Executor {
   };
 
   void reshape_if_needed(size_t index);
+  void reshape_layer(Step& step);
   void run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
                  const std::function<void(const Context&)>& body);
   void collect_times(std::vector<double>& milliseconds);
@@ -107,6 +108,7 @@ class Executor {
   std::vector<Seen> seen_;
   Blobs device_blobs_;  // of all steps, each once
   bool on_device_ = false;
+  uint64_t reshapes_ = 0;  // of layers that may be recorded
   Storage scratch_, device_scratch_{Device::cuda};
   Storage complaint_{Device::cuda};
   Storage device_iteration_{Device::cuda};

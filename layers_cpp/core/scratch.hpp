@@ -5,8 +5,11 @@
 
 namespace caffe {
 
+// Each begins where an allocation on the GPU may begin: some kernels of cuBLASLt and cuDNN for Hopper fail on
+// scratch that does not, whatever they say of the arrays.
 inline size_t scratch_size(size_t bytes) {
-  return (bytes + Storage::kAlignment - 1) / Storage::kAlignment * Storage::kAlignment;
+  constexpr size_t kAlignment = 256;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 struct Scratch {

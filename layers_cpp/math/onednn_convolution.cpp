@@ -276,8 +276,8 @@ class OnednnWeightGradient : public ConvolutionWeightGradient {
     if (bias) add_to(bias->diff(), bias_sums, outputs_);
   }
   size_t scratch_bytes() const override {
-    return x_.scratch_bytes() + dy_.scratch_bytes() + gradient_.bytes() + scratch_size(bias_bytes()) +
-           std::max(primitive_.scratch_bytes(), gradient_.scratch_bytes());
+    return x_.scratch_bytes() + dy_.scratch_bytes() + scratch_size(gradient_.bytes()) +
+           scratch_size(bias_bytes()) + std::max(primitive_.scratch_bytes(), gradient_.scratch_bytes());
   }
 
  private:

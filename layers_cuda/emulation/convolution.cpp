@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "queue.hpp"
+#include "library.hpp"
 
 namespace caffe::cuda {
 namespace {
@@ -132,9 +132,9 @@ class EmulatedForward final : public ConvolutionForward {
  public:
   explicit EmulatedForward(const ConvolutionSpec& spec) : spec_(spec) {}
 
-  void run(const Context& context, size_t, const void* x, const void* w, const float* bias,
+  void run(const Context& context, size_t used, const void* x, const void* w, const float* bias,
            const void* addend, void* y) override {
-    queue(context, "convolution", [=, spec = spec_] {
+    queue_call(context, "convolution", used, {x, w, bias, addend, y}, [=, spec = spec_] {
       dispatch(spec.dtype, [&](auto zero) {
         using T = decltype(zero);
         forward(spec, static_cast<const T*>(x), static_cast<const T*>(w), bias, static_cast<const T*>(addend),
@@ -143,7 +143,7 @@ class EmulatedForward final : public ConvolutionForward {
     });
   }
 
-  size_t scratch_bytes() const override { return 0; }
+  size_t scratch_bytes() const override { return scratch_size(kLibraryScratch); }
 
  private:
   ConvolutionSpec spec_;
@@ -153,8 +153,8 @@ class EmulatedDataGradient final : public ConvolutionDataGradient {
  public:
   explicit EmulatedDataGradient(const ConvolutionSpec& spec) : spec_(spec) {}
 
-  void run(const Context& context, size_t, const void* dy, const void* w, void* dx) override {
-    queue(context, "data gradient of a convolution", [=, spec = spec_] {
+  void run(const Context& context, size_t used, const void* dy, const void* w, void* dx) override {
+    queue_call(context, "data gradient of a convolution", used, {dy, w, dx}, [=, spec = spec_] {
       dispatch(spec.dtype, [&](auto zero) {
         using T = decltype(zero);
         data_gradient(spec, static_cast<const T*>(dy), static_cast<const T*>(w), static_cast<T*>(dx));
@@ -162,7 +162,7 @@ class EmulatedDataGradient final : public ConvolutionDataGradient {
     });
   }
 
-  size_t scratch_bytes() const override { return 0; }
+  size_t scratch_bytes() const override { return scratch_size(kLibraryScratch); }
 
  private:
   ConvolutionSpec spec_;
@@ -172,8 +172,8 @@ class EmulatedWeightGradient final : public ConvolutionWeightGradient {
  public:
   explicit EmulatedWeightGradient(const ConvolutionSpec& spec) : spec_(spec) {}
 
-  void run(const Context& context, size_t, const void* x, const void* dy, void* dw) override {
-    queue(context, "weight gradient of a convolution", [=, spec = spec_] {
+  void run(const Context& context, size_t used, const void* x, const void* dy, void* dw) override {
+    queue_call(context, "weight gradient of a convolution", used, {x, dy, dw}, [=, spec = spec_] {
       dispatch(spec.dtype, [&](auto zero) {
         using T = decltype(zero);
         weight_gradient(spec, static_cast<const T*>(x), static_cast<const T*>(dy), static_cast<T*>(dw));
@@ -181,7 +181,7 @@ class EmulatedWeightGradient final : public ConvolutionWeightGradient {
     });
   }
 
-  size_t scratch_bytes() const override { return 0; }
+  size_t scratch_bytes() const override { return scratch_size(kLibraryScratch); }
 
  private:
   ConvolutionSpec spec_;

@@ -6,6 +6,7 @@
 #include "block.hpp"
 #include "error.hpp"
 #include "limits.hpp"
+#include "memory.hpp"
 #include "stream.hpp"
 
 namespace caffe::emulation {
@@ -43,13 +44,15 @@ cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int v
   return cudaSuccess;
 }
 
-cudaError_t launch(const void* kernel, std::function<void()> thread, dim3 blocks, dim3 threads,
-                   size_t shared_bytes, cudaStream_t stream) {
+cudaError_t launch(const void* kernel, std::function<void()> thread, std::vector<const void*> arrays,
+                   dim3 blocks, dim3 threads, size_t shared_bytes, cudaStream_t stream) {
   const Lock lock;
   std::string name = std::exchange(name_of_next, "without name");
   if (!possible(blocks, threads)) return report(cudaErrorInvalidConfiguration);
   if (shared_bytes > shared_limit(kernel)) return report(cudaErrorInvalidValue);
-  return enqueue(stream, [call = Kernel{std::move(name), blocks, threads, shared_bytes, std::move(thread)}] {
+  return enqueue(stream, [arrays = std::move(arrays),
+                          call = Kernel{std::move(name), blocks, threads, shared_bytes, std::move(thread)}] {
+    require_reachable("kernel " + call.name, arrays);
     run(call);
   });
 }

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "queue.hpp"
+#include "library.hpp"
 
 namespace caffe::cuda {
 namespace {
@@ -26,9 +26,9 @@ class EmulatedProduct final : public MatrixProduct {
  public:
   explicit EmulatedProduct(const MatrixProductSpec& spec) : spec_(spec) {}
 
-  void run(const Context& context, size_t, const void* a, const void* b, const float* bias,
+  void run(const Context& context, size_t used, const void* a, const void* b, const float* bias,
            void* c) override {
-    queue(context, "matrix product", [=, spec = spec_] {
+    queue_call(context, "matrix product", used, {a, b, bias, c}, [=, spec = spec_] {
       dispatch(spec.factors, [&](auto factor) {
         dispatch(spec.product, [&](auto product) {
           using Factor = decltype(factor);
@@ -40,7 +40,7 @@ class EmulatedProduct final : public MatrixProduct {
     });
   }
 
-  size_t scratch_bytes() const override { return 0; }
+  size_t scratch_bytes() const override { return scratch_size(kLibraryScratch); }
 
  private:
   MatrixProductSpec spec_;

@@ -1,5 +1,7 @@
 // Memory of the device, and memory of the host it can reach. Each piece is exactly as large as was asked for,
 // so that the address sanitizer finds what lies outside. New memory is full of NaN.
+#include "memory.hpp"
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -7,6 +9,8 @@
 #include <map>
 #include <vector>
 
+#include "block.hpp"
+#include "core/error.hpp"
 #include "error.hpp"
 #include "stream.hpp"
 
@@ -138,6 +142,13 @@ cudaError_t queue_copy(char* to, const char* from, const Rows& rows, cudaMemcpyK
 }
 
 }  // namespace
+
+void caffe::emulation::require_reachable(const std::string& name, const std::vector<const void*>& arrays) {
+  const Lock lock;
+  for (const void* array : arrays)
+    if (type_of(array) == cudaMemoryTypeUnregistered)
+      throw KernelFailure(message(name, ": an array is memory of the host, or has been freed"));
+}
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) { return allocate(memory, bytes, cudaMemoryTypeDevice); }
 

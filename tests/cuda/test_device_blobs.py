@@ -6,6 +6,8 @@ import pytest
 from pycaffe_like import _core as core
 from pycaffe_like.device import default_device
 from pycaffe_like.errors import DeviceError
+from pycaffe_like.net import TEST
+from pycaffe_like.testing import net_from_text
 
 pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, or an emulated one")
 
@@ -63,6 +65,25 @@ def test_recording_ends_with_a_new_shape():
         assert np.array_equal(y.data, np.maximum(np.arange(size) - 2, 0))
 
 
+def test_recording_ends_when_backward_needs_more_scratch():
+    text = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 dim: 5 dim: 5 } } }
+    layer { name: "conv" type: "Convolution" bottom: "x" top: "y"
+      convolution_param { num_output: 64 kernel_size: 3 weight_filler { type: "xavier" } } }
+    """
+    net = net_from_text(text, TEST, seed=1, device="cuda")
+    net.blobs["x"].data[...] = np.arange(100).reshape(1, 4, 5, 5)
+    for diff in [net.blobs["x"], net.blobs["y"], *net.params["conv"]]:
+        diff.diff[...] = 1  # is there from the beginning, and so no reason to record again
+    wanted = net.forward()["y"].copy()
+    for _ in range(3):
+        net.forward()
+    scratch = net.plan.executor.scratch_bytes("cuda")
+    net.plan.executor.backward(0, len(net.plan.executor), all=True)  # of layers set up to run forward only
+    assert net.plan.executor.scratch_bytes("cuda") > scratch, "it still fits, the test is useless"
+    np.testing.assert_array_equal(net.forward()["y"], wanted)
+
+
 def test_gradients_of_the_host_go_backward():
     x, y = blob(3), blob(3)
     executor = relu(x, y)
@@ -90,6 +111,13 @@ def test_channels_last_blob_is_seen_in_logical_order():
     y = blob(2, 3, 4, 5, layout="channels_last")
     relu(x, y).forward(0, 1)
     assert np.array_equal(y.data, np.maximum(values, 0))
+
+
+@pytest.mark.parametrize("share", [core.Blob.share_data, core.Blob.share_diff])
+def test_blobs_of_host_and_device_cannot_share(share):
+    for mine, other in [(blob(3), core.Blob([3])), (core.Blob([3]), blob(3))]:
+        with pytest.raises(DeviceError, match="copy the values instead"):
+            share(mine, other)
 
 
 def test_array_of_the_host_cannot_become_the_data():

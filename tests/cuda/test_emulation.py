@@ -96,6 +96,7 @@ def test_positions_cover_three_axes() -> None:
         (1, ["kernel divergent", "threads wait at __syncthreads() in line"]),
         (2, ["kernel absent_lane", "for lanes of its warp's mask 0xffffffff", "threads.cu"]),
         (3, ["kernel different_masks", "different masks"]),
+        (6, ["kernel array_of_the_host", "memory of the host"]),
     ],
 )
 def test_threads_that_miss_each_other_are_an_error(number: int, words: list[str]) -> None:
@@ -257,6 +258,20 @@ def test_matrix_product_is_pytorchs(
     flags = np.array([transpose_a, transpose_b, bfloat16, bias, relu, accumulate])
     call("test_product", np.int64([m, n, k]), flags, left, right, v, c)
     assert_close(c, expected, bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("shift", "used", "words"), [(8, 0, "a multiple of 16 bytes"), (0, 64, "a multiple of 256 bytes")]
+)
+def test_products_refuse_what_libraries_fail_on(shift: int, used: int, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        call("test_product_in_place", shift, used, np.zeros(300, np.float32))
+
+
+def test_products_leave_garbage_in_their_scratch_alone() -> None:
+    scratch = np.zeros(300, np.float32)
+    call("test_product_in_place", 16, 256, scratch)
+    assert np.isnan(scratch).tolist() == [False] * 64 + [True] * 236
 
 
 # (items, channels, outputs, group), then of each axis: in, kernel, stride, pad, dilation

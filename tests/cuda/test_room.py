@@ -73,4 +73,5 @@ def test_what_is_foretold_is_what_is_allocated():
     core.synchronize()
     allocated = core.allocations()[0] - before
     assert foretold <= allocated <= foretold + 64 * 64  # what each array is rounded up by
-    assert bytes_to_come(net.plan, "cuda") < 100  # scratch that is there already
+    # Scratch is counted also where it is there already; how much it is, NVIDIA's libraries decide.
+    assert bytes_to_come(net.plan, "cuda") == net.plan.executor.scratch_bytes("cuda")

@@ -118,6 +118,16 @@ def test_iterations_are_recorded_and_their_losses_taken_in(folder):
     assert training._smoothed.losses == pytest.approx(watched._smoothed.losses, rel=1e-6)
 
 
+def test_recording_can_be_switched_off(folder, monkeypatch):
+    wanted = train(solver(folder, device="cuda"), 6)
+    monkeypatch.setenv("CAFFE_RECORDING", "0")
+    training = solver(folder, device="cuda")
+    got = train(training, 6)
+    assert not training._step.repeated
+    for one, other in zip(got, wanted):
+        assert np.array_equal(one, other)
+
+
 def test_resumed_run_ends_with_the_same_bits(folder):
     whole = train(solver(folder, device="cuda"), 11)
     first = solver(folder, 'snapshot: 3 snapshot_prefix: "s"', device="cuda")

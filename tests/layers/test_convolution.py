@@ -414,7 +414,7 @@ def refill(blob):
 
 
 def share(blob):
-    blob.share_data(core.Blob(blob.shape))
+    blob.share_data(core.Blob(blob.shape, device=blob.device))
 
 
 def write(blob):

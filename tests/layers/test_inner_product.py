@@ -203,7 +203,7 @@ def write(blob):
 
 
 def share(blob):
-    blob.share_data(core.Blob(blob.shape))
+    blob.share_data(core.Blob(blob.shape, device=blob.device))
 
 
 @both_types

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_check import build, wheels
+from benchmarks.duel import ContenderError
+from benchmarks.gpu_check import build, speed, wheels
 from benchmarks.gpu_check.__main__ import main, parse_options
+from benchmarks.gpu_check.failures import SPOILT
 from benchmarks.gpu_check.figures import Figures, figures_of
 from benchmarks.gpu_check.program import BUILD, Settings, choose, make_stages
 from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.sanitizer import errors_in
 from benchmarks.gpu_check.step import FAILED, FIGURES, PASSED, SKIPPED, TIMED_OUT, Outcome, Runner, Step
-from benchmarks.gpu_check.suite import read_junit
+from benchmarks.gpu_check.suite import pytest_command, read_junit
+from benchmarks.task import Task
 
 ROOT = Path(__file__).parents[2]
 
@@ -277,6 +280,12 @@ def test_all_steps_have_names_of_their_own_and_a_limit():
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
+def test_all_steps_that_run_tests_run_them_on_the_gpu():
+    steps = [step for stage in make_stages(Settings(Path("build"))) for step in stage]
+    suites = {step.name for step in steps if step.environment.get("CAFFE_TEST_DEVICE") == "cuda"}
+    assert suites == {"tests", "gpu-tests", "memcheck", "racecheck"}
+
+
 def test_steps_are_chosen_by_the_beginning_of_their_names():
     stages = make_stages(Settings(Path("build/gpu")))
     names = [
@@ -323,3 +332,73 @@ def test_check_needs_nothing_but_python_itself():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+SPOILED = """
+import pytest
+from pycaffe_like import _core as core
+
+def raise_error():
+    raise RuntimeError("an illegal memory access was encountered")
+
+def test_fine(): pass
+
+def test_wrong():
+    assert 1 == 2, "told at once"
+
+def test_spoils(monkeypatch):
+    core.synchronize = raise_error
+    raise_error()
+
+@pytest.mark.parametrize("number", range(6))
+def test_later(number): core.synchronize()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "numbers"),
+    [
+        ([], SPOILT, {"tests": 3, "failed": 2}),  # one process, which ends
+        (["-n", "1"], 1, {"tests": 10, "failed": 3}),  # the next process runs the others
+    ],
+)
+def test_failures_are_told_at_once_and_a_spoilt_process_is_left(tmp_path, options, status, numbers):
+    (tmp_path / "test_spoiled.py").write_text(SPOILED)
+    command = [*pytest_command(parallel=False), "--junitxml=result.xml", *options, "test_spoiled.py"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == status, result.stdout
+    told, next_told = (result.stdout.index(f"::{name} (call)") for name in ("test_wrong", "test_spoils"))
+    assert "told at once" in result.stdout[told:next_told]
+    found = read_junit(tmp_path / "result.xml")
+    assert {name: found[name] for name in numbers} == numbers
+
+
+class FakeContender:
+    """Ends while it is prepared: ours if it records, or always."""
+
+    def __init__(self, task, threads):
+        self.broken = task.batch == 2 or os.environ.get(speed.RECORDING) != "0"
+        self.closed = False
+
+    def prepare(self):
+        if self.broken:
+            raise ContenderError("ended")
+
+    def close(self):
+        self.closed = True
+
+
+def test_ours_is_timed_without_recording_if_it_cannot_record(monkeypatch):
+    monkeypatch.setattr(speed, "Contender", FakeContender)
+    monkeypatch.setenv(speed.RECORDING, "1")
+    figures = Figures()
+    with pytest.raises(ContenderError):
+        speed.prepared(Task("net", "train", 1, engine="eager"), figures)
+    assert not figures.values
+    assert not speed.prepared(Task("net", "train", 1), figures).closed
+    assert figures.values == {"recording": False}
+    with pytest.raises(ContenderError):
+        speed.prepared(Task("net", "train", 2), figures)

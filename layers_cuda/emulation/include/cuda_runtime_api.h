@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <functional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "vector_types.h"
 
@@ -179,8 +181,15 @@ namespace caffe::emulation {
 // What the kernel is called in errors of the next launch of this thread.
 void name_next_launch(const char* name);
 cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value);
-cudaError_t launch(const void* kernel, std::function<void()> thread, dim3 blocks, dim3 threads,
-                   size_t shared_bytes, cudaStream_t stream);
+// `arrays`: arguments that are addresses, none of them null.
+cudaError_t launch(const void* kernel, std::function<void()> thread, std::vector<const void*> arrays,
+                   dim3 blocks, dim3 threads, size_t shared_bytes, cudaStream_t stream);
+
+template <class T>
+void add_address(std::vector<const void*>& addresses, const T& argument) {
+  if constexpr (std::is_pointer_v<T>)
+    if (argument) addresses.push_back(argument);
+}
 
 }  // namespace caffe::emulation
 
@@ -196,7 +205,9 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 th
   auto values = [&]<size_t... I>(std::index_sequence<I...>) {
     return std::tuple<Parameters...>(*static_cast<Parameters*>(arguments[I])...);
   }(std::index_sequence_for<Parameters...>());
+  std::vector<const void*> arrays;
+  std::apply([&](const auto&... value) { (caffe::emulation::add_address(arrays, value), ...); }, values);
   auto thread = [kernel, values] { std::apply(kernel, values); };
-  return caffe::emulation::launch(reinterpret_cast<const void*>(kernel), std::move(thread), blocks, threads,
-                                  shared_bytes, stream);
+  return caffe::emulation::launch(reinterpret_cast<const void*>(kernel), std::move(thread), std::move(arrays),
+                                  blocks, threads, shared_bytes, stream);
 }

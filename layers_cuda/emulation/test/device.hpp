@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/launch.hpp"
+#include "core/storage.hpp"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -15,12 +16,16 @@ inline void check(cudaError_t status) {
 }
 
 struct Stream {
-  Stream() { check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking)); }
+  Stream() {
+    check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
+    scratch.reserve(1 << 20);
+  }
   ~Stream() { cudaStreamDestroy(handle); }
-  Context context() const { return {nullptr, 0, 0, handle}; }
+  Context context() const { return {&scratch, 0, 0, handle}; }
   void wait() const { check(cudaStreamSynchronize(handle)); }
 
   cudaStream_t handle;
+  mutable Storage scratch{Device::cuda};
 };
 
 template <class T>

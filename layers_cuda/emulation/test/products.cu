@@ -52,6 +52,22 @@ EXPORT const char* test_product(const int64_t* sizes, const bool* flags, const f
   });
 }
 
+// A product of 8 x 8 matrices whose first one begins `shift` bytes behind its allocation, called by somebody
+// who keeps `used` bytes of the scratch. scratch: its first 300 numbers afterwards.
+EXPORT const char* test_product_in_place(int shift, int used, float* scratch) {
+  return run([&] {
+    const Stream stream;
+    const Array<float> a(128), b(64), c(64);
+    const void* zeros = stream.scratch.data();
+    check(cudaDeviceSynchronize());
+    const auto* shifted = reinterpret_cast<const char*>(a.data) + shift;
+    make_matrix_product({.m = 8, .n = 8, .k = 8})
+        ->run(stream.context(), static_cast<size_t>(used), shifted, b.data, nullptr, c.data);
+    stream.wait();
+    check(cudaMemcpy(scratch, zeros, 300 * sizeof(float), cudaMemcpyDeviceToHost));
+  });
+}
+
 // geometry: in, out, kernel, stride, pad, dilation of each axis, one list behind the other.
 // flags: bfloat16, bias, addend, relu, accumulates. x, w and y are read or overwritten as the pass (0
 // forward, 1 data gradient, 2 weight gradient) says.

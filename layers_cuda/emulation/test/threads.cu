@@ -177,6 +177,12 @@ EXPORT const char* test_mistake(int number) {
         launch(stream.context(), "shared_out_of_bounds", {1, 64, kSize * sizeof(float)},
                shared_out_of_bounds_kernel, x.data);
         break;
+      case 6: {
+        float host[kSize];
+        launch(stream.context(), "array_of_the_host", {1, 64}, out_of_bounds_kernel, host, kSize);
+        stream.wait();
+        break;
+      }
     }
     stream.wait();
   });
