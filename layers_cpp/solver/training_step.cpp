@@ -54,10 +54,11 @@ void TrainingStep::run_pass(bool is_first, bool is_last, bool clips) {
   const size_t end = executor_.size(), first = executor_.unrecordable(0, end, true);
   executor_.before_run();
   executor_.queue_forward(0, first);
+  const bool update_recorded = is_last && updater_.recordable();
   const auto body = [&] {
     executor_.queue_forward(first, end);
     executor_.queue_backward(0, end);
-    if (is_last) updater_.apply();
+    if (update_recorded) updater_.apply();
   };
   if (first < end) {
     RepeatedWork& work = works_[is_first][is_last];
@@ -67,7 +68,9 @@ void TrainingStep::run_pass(bool is_first, bool is_last, bool clips) {
     body();
     repeated_ = false;
   }
-  if (is_last) updater_.touch();
+  if (!is_last) return;
+  if (!update_recorded) updater_.apply();
+  updater_.touch();
 }
 
 void TrainingStep::queue_result(PassResult& result) {

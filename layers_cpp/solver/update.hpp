@@ -40,10 +40,12 @@ class Updater {
   // clipped, else 0.
   double update(const UpdateSettings& settings);
 
-  // The same in parts, of which apply() can be recorded: what changes with every update, the work, and a note
-  // that params and history have changed.
+  // The same in parts: what changes with every update, the work, and a note that params and history have
+  // changed.
   virtual void send(const UpdateSettings& settings) = 0;
   virtual void apply() = 0;
+  // Whether apply() does nothing but queue work on the GPU that reads what send() has sent.
+  virtual bool recordable() const { return false; }
   void touch();
 
   // Sum of squares of all gradients. Waits for the device.

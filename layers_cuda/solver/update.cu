@@ -146,6 +146,8 @@ class CudaUpdater : public Updater {
     launch(context(), "update", table_.grid(), kernel_, table_.params(), table_.chunks(), numbers);
   }
 
+  bool recordable() const override { return true; }
+
   double squared_gradient_norm() override {
     publish();
     table_.update(arrays());

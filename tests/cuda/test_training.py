@@ -128,6 +128,29 @@ def test_recording_can_be_switched_off(folder, monkeypatch):
         assert np.array_equal(one, other)
 
 
+FROZEN_ON_THE_CPU = """
+layer { name: "x" type: "DummyData" top: "x" top: "label" dummy_data_param {
+  shape { dim: 4 dim: 3 dim: 9 } shape { dim: 4 }
+  data_filler { type: "gaussian" std: 1 } data_filler { type: "constant" value: 1 } } }
+layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" param { lr_mult: 0 } param { lr_mult: 0 }
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+@pytest.mark.parametrize("kind", ["", "clip_gradients: 0.1 "])
+def test_params_on_both_devices_are_updated_with_the_numbers_of_each_iteration(folder, kind):
+    (folder / "net.prototxt").write_text(FROZEN_ON_THE_CPU)  # one axis: no convolution of the GPU
+    training = solver(folder, kind, device="cuda")
+    got = train(training, 8)
+    assert {blob.device for blobs in training.net.params.values() for blob in blobs} == {"cpu", "cuda"}
+    assert training._step.repeated
+    for one, other in zip(got, train(solver(folder, kind, device="cpu"), 8)):
+        assert np.abs(one - other).max() <= 1e-4
+
+
 def test_resumed_run_ends_with_the_same_bits(folder):
     whole = train(solver(folder, device="cuda"), 11)
     first = solver(folder, 'snapshot: 3 snapshot_prefix: "s"', device="cuda")
