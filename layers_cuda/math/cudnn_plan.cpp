@@ -11,6 +11,9 @@ using Notes = std::vector<cudnnBackendNumericalNote_t>;
 // scratch, but it still counts against the memory that is left for the batch.
 constexpr size_t kWorkspaceLimit = size_t{1} << 30;
 
+// Ways that are looked at: the last ones named are slow, and each may take a second to compile.
+constexpr int kMostTried = 24;
+
 // First words of a plan's name.
 constexpr const char *kFused = "fused", *kBare = "bare";
 
@@ -92,12 +95,14 @@ class Planner {
  private:
   void build(std::vector<Descriptor> configs, size_t at_most) {
     for (Descriptor& config : configs) {
-      if (plans_.size() == at_most) return;
+      if (plans_.size() == at_most || tried_++ == kMostTried) return;
       try {
         Plan plan(graph_, std::move(config), name_of(config, fused_), fused_, device_);
-        (plan.workspace_bytes() <= kWorkspaceLimit ? plans_ : large_).push_back(std::move(plan));
-      } catch (const Unsupported&) {
-        // The heuristics also name ways that turn out not to exist for these shapes; the next one may.
+        std::vector<Plan>& like = plan.workspace_bytes() <= kWorkspaceLimit ? plans_ : large_;
+        if (like.size() < at_most) like.push_back(std::move(plan));
+      } catch (const DeviceError&) {
+        // The heuristics also name ways that turn out not to exist for these shapes, or that cannot be
+        // compiled; the next one may do.
       }
     }
   }
@@ -107,6 +112,7 @@ class Planner {
   const PlanningDevice& device_;
   const std::shared_ptr<const Graph> graph_;
   std::vector<Plan> plans_, large_;  // large_: those that want too much scratch
+  int tried_ = 0;
 };
 
 std::vector<Plan> plans_of_graph(const ConvolutionSpec& spec, Pass pass, bool fused,
