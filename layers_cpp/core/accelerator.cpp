@@ -1,5 +1,8 @@
 #include "core/accelerator.hpp"
 
+#include <atomic>
+#include <mutex>
+
 #include "core/error.hpp"
 
 namespace caffe {
@@ -19,7 +22,12 @@ constexpr const char* kNotBuilt = "this build of pycaffe-like runs on the CPU on
 
 int chosen_device = 0;
 // Never destroyed: storages of Python objects outlive static ones at the end of the process.
-Accelerator* instance = nullptr;
+std::atomic<Accelerator*> instance{nullptr};
+
+Accelerator* make_instance() {
+  if (!factory()) throw DeviceError(kNotBuilt);
+  return factory()(chosen_device).release();
+}
 
 }  // namespace
 
@@ -46,11 +54,15 @@ void choose_accelerator(int device) {
 int chosen_accelerator() { return chosen_device; }
 
 Accelerator& accelerator() {
+  static std::mutex mutex;
   if (!instance) {
-    if (!factory()) throw DeviceError(kNotBuilt);
-    instance = factory()(chosen_device).release();
+    const std::lock_guard lock(mutex);
+    if (!instance) instance = make_instance();
   }
-  return *instance;
+  Accelerator& made = *instance;
+  thread_local const bool entered = (made.enter_thread(), true);
+  static_cast<void>(entered);
+  return made;
 }
 
 std::shared_ptr<void> allocate_pinned(size_t bytes) {

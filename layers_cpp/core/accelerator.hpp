@@ -36,6 +36,8 @@ class Accelerator {
  public:
   virtual ~Accelerator() = default;
 
+  virtual void enter_thread() {}  // before a thread's first call of anything else
+
   virtual void* allocate(size_t bytes) = 0;  // 256-byte aligned
   virtual void release(void* memory) noexcept = 0;
   virtual void* allocate_host(size_t bytes) = 0;  // memory of the host that the device can read directly
@@ -65,7 +67,8 @@ class Accelerator {
   virtual std::unique_ptr<Recording> record(const std::function<void()>& body) = 0;
 };
 
-// The accelerator of this process; the first call sets it up. Throws DeviceError where there is none.
+// The accelerator of this process, for any thread; the first call sets it up. Throws DeviceError where there
+// is none.
 Accelerator& accelerator();
 // Memory of the host that the device can read and write directly, for as long as somebody owns it.
 std::shared_ptr<void> allocate_pinned(size_t bytes);

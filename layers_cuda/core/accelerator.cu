@@ -59,7 +59,7 @@ class CudaRecording : public Recording {
 
 class CudaAccelerator : public Accelerator {
  public:
-  explicit CudaAccelerator(int device) {
+  explicit CudaAccelerator(int device) : device_(device) {
     int count = 0;
     check(cudaGetDeviceCount(&count), "no GPU can be used");
     if (device >= count)
@@ -69,6 +69,9 @@ class CudaAccelerator : public Accelerator {
     CAFFE_CUDA(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking));
     CAFFE_CUDA(cudaEventCreateWithFlags(&border_, cudaEventDisableTiming));
   }
+
+  // CUDA has a current device for each thread.
+  void enter_thread() override { CAFFE_CUDA(cudaSetDevice(device_)); }
 
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
@@ -146,6 +149,7 @@ class CudaAccelerator : public Accelerator {
     CAFFE_CUDA(cudaStreamWaitEvent(second, border_, 0));
   }
 
+  const int device_;
   cudaStream_t stream_ = nullptr, uploads_ = nullptr;
   cudaEvent_t border_ = nullptr;
 };

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .. import _core as core
 from .liveness import Array, Span
 
-_ALIGNMENT = 64
+_ALIGNMENT = 256  # as allocations on a GPU, which reads memory by lines of 128 bytes
 
 
 def place(arrays: Sequence[Array], spans: Sequence[Sequence[Span]], device: str) -> core.Storage:
@@ -36,7 +36,7 @@ def pack(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> list[int]:
     Examples
     --------
     >>> pack([64, 128, 64], [[(0, 1)], [(1, 2)], [(2, 3)]])
-    [128, 0, 128]
+    [256, 0, 256]
     """
     offsets = [0] * len(sizes)
     placed: list[int] = []
