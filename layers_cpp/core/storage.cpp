@@ -1,5 +1,7 @@
 #include "core/storage.hpp"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -12,9 +14,16 @@ namespace {
 
 std::atomic<size_t> allocated_bytes{0}, allocation_count{0};
 
+// Large arrays begin at a page of 2 MiB and ask for such pages: with the usual ones of 4 KiB the processor
+// spends up to a tenth of a step on finding out where they are.
 void* allocate_host(size_t bytes) {
-  void* fresh = std::aligned_alloc(Storage::kAlignment, bytes);
-  if (!fresh) throw std::bad_alloc();
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const bool large = bytes >= kHugePage;
+  void* fresh = nullptr;
+  if (posix_memalign(&fresh, large ? kHugePage : Storage::kAlignment, bytes) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (large) madvise(fresh, bytes, MADV_HUGEPAGE);  // where the system has none, nothing changes
+#endif
   return fresh;
 }
 
