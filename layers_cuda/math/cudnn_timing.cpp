@@ -45,7 +45,8 @@ std::vector<uint16_t> random_words(size_t count) {
   std::mt19937 random(0);
   std::vector<uint16_t> words(count);
   for (uint16_t& word : words) {
-    const uint32_t bits = random(), sign = bits & 0x8000u, mantissa = bits & 0x7fu;
+    const auto bits = static_cast<uint32_t>(random());
+    const uint32_t sign = bits & 0x8000u, mantissa = bits & 0x7fu;
     const uint32_t exponent = 126 + (bits >> 16 & 1);
     word = static_cast<uint16_t>(sign | exponent << 7 | mantissa);
   }
