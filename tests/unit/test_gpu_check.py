@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -359,7 +360,12 @@ def test_later(number): core.synchronize()
     ("options", "status", "numbers"),
     [
         ([], SPOILT, {"tests": 3, "failed": 2}),  # one process, which ends
-        (["-n", "1"], 1, {"tests": 10, "failed": 3}),  # the next process runs the others
+        pytest.param(  # the next process runs the others
+            ["-n", "1"],
+            1,
+            {"tests": 10, "failed": 3},
+            marks=pytest.mark.skipif(not find_spec("xdist"), reason="needs pytest-xdist"),
+        ),
     ],
 )
 def test_failures_are_told_at_once_and_a_spoilt_process_is_left(tmp_path, options, status, numbers):
