@@ -6,6 +6,7 @@
 #include "core/cuda_layer.hpp"
 #include "core/scratch.hpp"
 #include "layers/packed_coefficients.hpp"
+#include "math/bias_gradient.hpp"
 
 namespace caffe::cuda {
 namespace {
@@ -28,18 +29,6 @@ struct AddBias {
   const float* bias;
 };
 
-template <class T>
-struct SumGradient {
-  using Value = T;
-  static constexpr int kInputs = 1, kSums = 1;
-  struct Channel {};
-
-  __device__ Channel channel(int) const { return {}; }
-  __device__ void add(const Channel&, const float (&dy)[1], float (&sums)[1]) const { sums[0] += dy[0]; }
-
-  const T* in[kInputs];
-};
-
 struct FinishGradient {
   __device__ void operator()(int k, const double (&sums)[1]) const { place.put(k, sums[0]); }
 
@@ -57,7 +46,7 @@ class BiasLayer : public CudaLayer {
     const auto [begin, end] = coefficient_axes(shapes, axis_, num_axes_);
     broadcast_ = Broadcast(*bottom[0], begin, end);
     partials_bytes_ = dispatch(bottom[0]->dtype(), [&](auto zero) {
-      return partials_bytes<SumGradient<decltype(zero)>>(spread_of(broadcast_));
+      return partials_bytes<BiasTerms<decltype(zero)>>(spread_of(broadcast_));
     });
   }
 
@@ -97,7 +86,7 @@ class BiasLayer : public CudaLayer {
   void add_up(const Context& context, const T* dy, const Blobs& bottom) {
     Scratch scratch(context, 0);
     const FinishGradient finish{GradientPlace(broadcast_, &coefficients(bottom), learned(bottom))};
-    coefficient_sums(context, "bias_backward", spread_of(broadcast_), SumGradient<T>{{dy}}, finish,
+    coefficient_sums(context, "bias_backward", spread_of(broadcast_), BiasTerms<T>{{dy}}, finish,
                      scratch.take<float>(partials_bytes_));
   }
 
