@@ -15,7 +15,7 @@ namespace {
 std::atomic<size_t> allocated_bytes{0}, allocation_count{0};
 
 // Large arrays begin at a page of 2 MiB and ask for such pages: with the usual ones of 4 KiB the processor
-// spends up to a tenth of a step on finding out where they are.
+// spends some per cent of a step on finding out where they are.
 void* allocate_host(size_t bytes) {
   constexpr size_t kHugePage = size_t{2} << 20;
   const bool large = bytes >= kHugePage;

@@ -104,7 +104,7 @@ void TrainingStep::queue_norm(Result& result, bool clips) {
 }
 
 TrainingStep::Outcome TrainingStep::wait(int64_t iteration) {
-  if (iteration < runs_ - kAhead || iteration >= runs_)
+  if (iteration < 0 || iteration < runs_ - kAhead || iteration >= runs_)
     throw std::logic_error("the outcome of that iteration is not kept");
   Result& result = results_[iteration % kAhead];
   result.done->wait();

@@ -14,15 +14,6 @@ constexpr int64_t kChunk = 1 << 16;  // elements handed to a thread at a time
 
 float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
 
-// Puts the norm of the gradients into its place, and clipping into the scale.
-void clip(UpdateSettings& settings, double squared_norm, Storage& norm) {
-  if (settings.clip_gradients < 0) return;
-  const double found = std::sqrt(squared_norm);
-  *static_cast<double*>(norm.overwrite()) = found;
-  settings.gradient_scale *= clip_factor(found, settings.clip_gradients);
-  settings.clip_gradients = -1;
-}
-
 // Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and
 // regularised.
 template <class Rule>
@@ -112,7 +103,7 @@ class CpuUpdater : public Updater {
   void send(const UpdateSettings& settings) override { settings_ = settings; }
 
   void apply() override {
-    if (settings_.clip_gradients >= 0) clip(settings_, squared_gradient_norm(), norm_);
+    clip(settings_);
     for (size_t i = 0; i < params_.size(); ++i) {
       float *data = params_[i]->data(), *diff = params_[i]->diff();
       float *first = history_[i]->data(), *second = second_history(i).data();
@@ -163,7 +154,7 @@ class JointUpdater : public Updater {
 
   void send(const UpdateSettings& settings) override { settings_ = settings; }
   void apply() override {
-    if (settings_.clip_gradients >= 0) clip(settings_, squared_gradient_norm(), norm_);
+    clip(settings_);
     for (const auto& part : parts_) {
       part->send(settings_);
       part->apply();
@@ -221,6 +212,14 @@ double Updater::update(const UpdateSettings& settings) {
   apply();
   touch();
   return settings.clip_gradients >= 0 ? *static_cast<const double*>(norm_.host_data()) : 0;
+}
+
+void Updater::clip(UpdateSettings& settings) {
+  if (settings.clip_gradients < 0) return;
+  const double norm = std::sqrt(squared_gradient_norm());
+  *static_cast<double*>(norm_.overwrite()) = norm;
+  settings.gradient_scale *= clip_factor(norm, settings.clip_gradients);
+  settings.clip_gradients = -1;
 }
 
 void Updater::touch() {

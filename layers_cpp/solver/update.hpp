@@ -62,6 +62,9 @@ class Updater {
   Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults,
           Device device);
 
+  // On the host: keeps the norm of the gradients, and turns clipping into a part of the scale.
+  void clip(UpdateSettings& settings);
+
   // The second history of a param; its first one for rules that have one only.
   Blob& second_history(size_t param) const { return *history_[history_.size() - params_.size() + param]; }
 

@@ -24,8 +24,7 @@ void bind_solver(py::module_& m) {
            py::arg("decay_mults"))
       .def("update", &Updater::update, no_gil, py::arg("settings"),
            "One update: data -= change; the diffs hold the change afterwards. Returns the gradients' L2 norm "
-           "if "
-           "they may be clipped, else 0.")
+           "if they may be clipped, else 0.")
       .def("clear_gradients", &Updater::clear_gradients, no_gil)
       .def_property_readonly("history", &Updater::history, "History blobs, in the order of a solver state.");
 
@@ -45,8 +44,7 @@ void bind_solver(py::module_& m) {
           },
           no_gil, py::arg("iteration"),
           "Wait for that run and return its mean loss, and the gradients' L2 norm if they may be clipped, "
-          "else "
-          "0; both are kept until four more have run.")
+          "else 0; both are kept until four more have run.")
       .def_property_readonly("repeated", &TrainingStep::repeated,
                              "Whether the last run repeated a recording.");
 }

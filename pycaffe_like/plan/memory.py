@@ -69,7 +69,7 @@ def measure(plan: Plan) -> Memory:
 
 
 def bytes_to_come(plan: Plan, device: str) -> int:
-    """Add up what the plan has not allocated yet on a device."""
+    """Add up what the plan has not allocated yet on a device, and all of scratch and what layers keep."""
     arrays = [array for arrays in _arrays(plan).values() for array in arrays.values()]
     arrays.append(_Array(plan.arena.bytes, plan.arena.device, plan.arena.allocated))
     layers = [node for node in plan.graph.nodes if node.layer.device == device]

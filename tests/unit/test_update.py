@@ -216,6 +216,11 @@ def test_recorded_work_takes_the_numbers_of_each_iteration(rule, precision, pass
         assert (loss, norm) == iterate(other, other_updater, s, passes)
         assert (norm > 0.5) == bool(clip)
         assert step.repeated == (iteration not in (0, 1, 3))
+    for number in (-1, 3, 8):  # never, too long ago, not yet
+        with pytest.raises(RuntimeError, match="not kept"):
+            step.wait(number)
+    with pytest.raises(ValueError, match="one pass or more"):
+        step.run(s, 0)
     for mine, its in zip(net.graph.learnable, other.graph.learnable):
         assert np.array_equal(mine.blob.data, its.blob.data)
     for mine, its in zip(updater.history, other_updater.history):
