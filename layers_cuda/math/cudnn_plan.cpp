@@ -1,6 +1,7 @@
 #include "math/cudnn_plan.hpp"
 
 #include <algorithm>
+#include <exception>
 
 namespace caffe::cuda {
 namespace {
@@ -89,6 +90,7 @@ class Planner {
       build(std::exchange(ways.deterministic, {}), at_most);
     }
     if (plans_.empty() && large_.empty()) build(std::move(ways.other), 1);
+    if (plans_.empty() && large_.empty() && failure_) std::rethrow_exception(failure_);
     return std::move(plans_.empty() ? large_ : plans_);
   }
 
@@ -100,9 +102,10 @@ class Planner {
         Plan plan(graph_, std::move(config), name_of(config, fused_), fused_, device_);
         std::vector<Plan>& like = plan.workspace_bytes() <= kWorkspaceLimit ? plans_ : large_;
         if (like.size() < at_most) like.push_back(std::move(plan));
+      } catch (const Unsupported&) {
+        // The heuristics also name ways that turn out not to exist for these shapes; the next one may.
       } catch (const DeviceError&) {
-        // The heuristics also name ways that turn out not to exist for these shapes, or that cannot be
-        // compiled; the next one may do.
+        failure_ = std::current_exception();  // told if no other way works
       }
     }
   }
@@ -113,6 +116,7 @@ class Planner {
   const std::shared_ptr<const Graph> graph_;
   std::vector<Plan> plans_, large_;  // large_: those that want too much scratch
   int tried_ = 0;
+  std::exception_ptr failure_;
 };
 
 std::vector<Plan> plans_of_graph(const ConvolutionSpec& spec, Pass pass, bool fused,
@@ -177,8 +181,13 @@ void Plan::execute(cudnnHandle_t handle, const Pointers& pointers, void* workspa
 
 std::vector<Plan> make_plans(const ConvolutionSpec& spec, Pass pass, const PlanningDevice& device,
                              size_t at_most) {
-  std::vector<Plan> plans = plans_of_graph(spec, pass, /*fused=*/true, device, at_most);
-  if (!has_epilogue(spec, pass)) return plans;
+  if (!has_epilogue(spec, pass)) return plans_of_graph(spec, pass, /*fused=*/true, device, at_most);
+  std::vector<Plan> plans;
+  try {
+    plans = plans_of_graph(spec, pass, /*fused=*/true, device, at_most);
+  } catch (const DeviceError&) {
+    // The products alone are below.
+  }
   // A gradient is added by the very kernels that can also overwrite: a pass of ours behind them only costs.
   if (!plans.empty() && (at_most == 1 || pass == Pass::data_gradient)) return plans;
   for (Plan& bare : plans_of_graph(spec, pass, /*fused=*/false, device, at_most))
