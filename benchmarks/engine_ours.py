@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from pycaffe_like import _core as core
-from pycaffe_like.net import Net, NetOptions
+from pycaffe_like.net import NetOptions
+from pycaffe_like.pycaffe.net import Net
 
 from .settings import MOMENTUM, RATE, WEIGHT_DECAY
 from .synthetic import SEED, fill_params, make_document, make_inputs, make_state

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import create_database, open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
+from pycaffe_like.prototxt import schema
 
 BATCH = 32
 PREFETCH = 2

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pycaffe_like import schema, upgrade
 from pycaffe_like.graph.build import build_graph
 from pycaffe_like.graph.nodes import Graph
-from pycaffe_like.upgrade import NetDocument
+from pycaffe_like.prototxt import schema, upgrade
+from pycaffe_like.prototxt.upgrade import NetDocument
 
 from .task import Task
 

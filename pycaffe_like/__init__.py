@@ -2,11 +2,11 @@
 
 from .device import gpu_stream, set_device, set_mode_cpu, set_mode_gpu
 from .layer_type import layer_types as _layer_types
-from .net import TEST, TRAIN, Net
+from .net import TEST, TRAIN
+from .pycaffe.net import Net
 from .pycuda_arrays import pycuda_array, pycuda_context
-from .python_layer import Layer
 from .seeds import set_random_seed
-from .solver import (
+from .solver.types import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
@@ -15,6 +15,8 @@ from .solver import (
     SGDSolver,
     get_solver,
 )
+from .user_layers import user_code  # `pycaffe_like.user_code` is documented
+from .user_layers.python_layer import Layer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "set_mode_cpu",
     "set_mode_gpu",
     "set_random_seed",
+    "user_code",
 ]
 
 

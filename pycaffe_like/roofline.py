@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _core as core
-from .flops import node_flops
+from .graph.flops import node_flops
 from .graph.nodes import Node, Value
-from .net import Net
 from .plan.liveness import backward_reads
+from .pycaffe.net import Net
 
 SHORTEST_MS = 1e-3
 LOW = 0.5  # of the roof; the summary adds up the steps below it

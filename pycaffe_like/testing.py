@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .net import TEST, Net
+from .net import TEST
+from .pycaffe.net import Net
 
 
 def net_from_text(text: str, phase: int = TEST, **options: Any) -> Net:

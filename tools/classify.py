@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..data.mean_file import read_mean
 from ..errors import ConfigError, DataError, MissingFileError, ShapeError
-from ..net import TEST, Net
+from ..net import TEST
+from ..pycaffe.net import Net
 from .common import CODE, GPU, PLAN, allow_code, plan_options, required, use_device
 from .flags import Flag, format_usage, parse_flags
 

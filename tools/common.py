@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 from .. import _core as core
-from .. import user_code
 from ..device import set_device, set_mode_gpu
 from ..errors import ConfigError, DeviceError
 from ..plan.plan import PASSES, check_passes
+from ..user_layers import user_code
 from .flags import Flag
 
 log = logging.getLogger("caffe")

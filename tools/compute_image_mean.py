@@ -7,11 +7,12 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, schema
+from .. import _core
 from ..data.lmdb_database import Database, open_database
 from ..data.mean_file import write_mean
 from ..data.transformer import TRAIN, Transformer
 from ..errors import DataError
+from ..prototxt import schema
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, schema
+from .. import _core
 from ..data.lmdb_database import check_backend, create_database
 from ..errors import ConfigError, DataError, MissingFileError, Position
+from ..prototxt import schema
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")

@@ -7,10 +7,10 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from .. import schema
 from ..data.idx import read_idx_images, read_idx_labels
 from ..data.lmdb_database import check_backend, create_database
 from ..errors import DataError
+from ..prototxt import schema
 from .flags import Flag, format_usage, parse_flags
 
 log = logging.getLogger("caffe")

@@ -6,8 +6,9 @@ import logging
 
 import numpy as np
 
-from ..net import TEST, Net
-from ..solver_display import output_names, output_values, weighted
+from ..net import TEST
+from ..pycaffe.net import Net
+from ..solver.display import output_names, output_values, weighted
 from .common import (
     CODE,
     GPU,

@@ -6,8 +6,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from .. import __version__, logs, user_code
+from .. import __version__, logs
 from ..errors import ConfigError, DataError, DeviceError, DivergedError, nearest
+from ..user_layers import user_code
 
 CAFFE_VERSION = "1.0.0"  # whose commands and files this one takes
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from ..flops import forward_flops, node_flops
+from ..graph.flops import forward_flops, node_flops
 from ..graph.nodes import Graph, Node
-from ..net import TEST, TRAIN, Net
+from ..net import TEST, TRAIN
 from ..plan.plan import make_plan
 from ..plan.printout import describe
-from ..solver_rules import HISTORY_SETS, TRAIN_SOURCES
-from ..upgrade import read_solver
+from ..prototxt.upgrade import read_solver
+from ..pycaffe.net import Net
+from ..solver.checks import HISTORY_SETS, TRAIN_SOURCES
 from .common import (
     CODE,
     GPU,

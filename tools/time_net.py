@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError
-from ..net import TRAIN, Net
+from ..net import TRAIN
+from ..pycaffe.net import Net
 from ..roofline import Machine, roofline, table
 from .common import (
     CODE,

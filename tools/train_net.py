@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import _core as core
 from ..errors import ConfigError
-from ..prototext import Document
-from ..signals import SignalActions, parse_action
-from ..solver import solver_class
-from ..upgrade import read_solver
+from ..prototxt.text import Document
+from ..prototxt.upgrade import read_solver
+from ..solver.signals import SignalActions, parse_action
+from ..solver.types import solver_class
 from .common import (
     CODE,
     GPU,

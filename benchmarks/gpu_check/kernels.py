@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.engine_ours import sgd_settings
 from pycaffe_like import _core as core
-from pycaffe_like import schema
 from pycaffe_like.graph.build import build_graph
 from pycaffe_like.graph.nodes import Node
-from pycaffe_like.upgrade import parse_net
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt.upgrade import parse_net
 
 from .figures import Figures, figures_of
 

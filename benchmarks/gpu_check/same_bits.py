@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.loader import raw_records
 from pycaffe_like.data.lmdb_database import create_database
-from pycaffe_like.solver import Solver, solver_class
-from pycaffe_like.upgrade import read_solver
+from pycaffe_like.prototxt.upgrade import read_solver
+from pycaffe_like.solver.loop import Solver
+from pycaffe_like.solver.types import solver_class
 
 from .figures import Figures
 

@@ -16,10 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include "core/batch_transform.hpp"
-#include "core/datum.hpp"
-#include "core/image_header.hpp"
-#include "core/lmdb_file.hpp"
+#include "data/batch_transform.hpp"
+#include "data/datum.hpp"
+#include "data/image_header.hpp"
+#include "data/lmdb_file.hpp"
 
 namespace py = pybind11;
 

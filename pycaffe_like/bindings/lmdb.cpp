@@ -1,4 +1,4 @@
-// Reading LMDB databases: see core/lmdb_file.hpp. Disk is waited for without the GIL.
+// Reading LMDB databases: see data/lmdb_file.hpp. Disk is waited for without the GIL.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl/filesystem.h>
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/lmdb_file.hpp"
+#include "data/lmdb_file.hpp"
 
 namespace py = pybind11;
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..weights import read_blobproto, write_blobproto
+from ..weights.binaryproto import read_blobproto, write_blobproto
 
 
 def read_mean(path: str) -> npt.NDArray[np.float32]:

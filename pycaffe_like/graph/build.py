@@ -7,10 +7,10 @@ import zlib
 from typing import Any
 
 from .. import _core as core
-from .. import schema
-from ..definition import LayerDefinition
 from ..errors import ShapeError
 from ..layer_type import LayerType, find_layer_type
+from ..prototxt import schema
+from ..prototxt.definition import LayerDefinition
 from .backward import mark_backward
 from .filter import filter_layers
 from .locate import errors_of_layer
@@ -201,7 +201,7 @@ def _least(kind: type[LayerType]) -> int:
 
 def _load_given(layer: LayerDefinition, index: int, proto: Any, blob: core.Blob) -> None:
     """Take a learned blob's values from the layer's own message."""
-    from ..weights import blobproto_to_array
+    from ..weights.blobs import blobproto_to_array
 
     values = blobproto_to_array(proto)
     if values.size != blob.count:

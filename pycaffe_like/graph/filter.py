@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..definition import LayerDefinition
+from ..prototxt.definition import LayerDefinition
 
 
 def filter_layers(layers: list[LayerDefinition], state: Any) -> list[LayerDefinition]:

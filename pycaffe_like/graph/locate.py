@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..definition import LayerDefinition
 from ..errors import ConfigError, DataError, DeviceError
+from ..prototxt.definition import LayerDefinition
 from .nodes import Graph, Node
 
 # The executor knows only names; a fused step's name is those of its layers, joined by a plus.

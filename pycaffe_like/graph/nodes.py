@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _core as core
-from ..definition import LayerDefinition
 from ..layer_type import LayerType
+from ..prototxt.definition import LayerDefinition
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ..definition import LayerDefinition
+from ..prototxt.definition import LayerDefinition
 from .nodes import Node, Param
 
 log = logging.getLogger("caffe")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .. import schema
-from ..definition import LayerDefinition
 from ..errors import nearest
 from ..layer_type import layer_types
+from ..prototxt import schema
+from ..prototxt.definition import LayerDefinition
 
 
 @dataclass

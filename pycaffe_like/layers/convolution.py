@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Rule, Shape, at_least
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import Rule, at_least
 
 _MAX_EXTENT = 2**15  # of kernel, stride, pad and dilation: keeps every index of the kernels below 2^31
 

@@ -11,10 +11,11 @@ from .. import _core as core
 from ..data.lmdb_database import check_backend, open_database
 from ..data.loader import DataLoader
 from ..data.transformer import Transformer
-from ..definition import LayerDefinition
 from ..errors import ConfigError
 from ..graph.locate import errors_of_layer
-from ..layer_type import LayerType, Reads, Rule, Shape, between, exactly
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import Rule, between, exactly
 
 
 class Data(LayerType):

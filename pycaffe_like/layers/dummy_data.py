@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _core as core
-from .. import schema
-from ..definition import LayerDefinition
 from ..errors import ConfigError
-from ..layer_type import LayerType, Reads, Shape, at_least, exactly
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt import schema
+from ..prototxt.definition import LayerDefinition
+from ..rules import at_least, exactly
 
 _LEGACY = ("num", "channels", "height", "width")
 

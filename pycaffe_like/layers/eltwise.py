@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Shape, at_least
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import at_least
 
 log = logging.getLogger("caffe")
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Rule, Shape
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import Rule
 
 _ROWS_WORTH_BFLOAT16 = 96  # measured on two cores with AVX-512 BF16
 

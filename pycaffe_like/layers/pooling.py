@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Rule, Shape, between
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import Rule, between
 
 _MAX, _AVE, _STOCHASTIC = 0, 1, 2
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from .. import _core as core
-from ..definition import LayerDefinition
 from ..errors import ShapeError
 from ..graph.locate import errors_of_user_code
-from ..layer_type import LayerType, Shape, at_least
+from ..layer_type import LayerType, Shape
+from ..prototxt.definition import LayerDefinition
 from ..pycuda_arrays import pycuda_context
-from ..user_code import check_allowed, load_class
+from ..rules import at_least
+from ..user_layers.user_code import check_allowed, load_class
 
 
 class Python(LayerType):

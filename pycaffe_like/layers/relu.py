@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..definition import LayerDefinition
 from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
 
 
 class ReLU(LayerType):

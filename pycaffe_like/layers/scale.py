@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import schema
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Rule, Shape, between
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt import schema
+from ..prototxt.definition import LayerDefinition
+from ..rules import Rule, between
 
 
 class Scale(LayerType):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer_type import LayerType, Reads, at_least, exactly
+from ..layer_type import LayerType, Reads
+from ..rules import at_least, exactly
 
 
 class Silence(LayerType):

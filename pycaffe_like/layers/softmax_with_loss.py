@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..definition import LayerDefinition
-from ..layer_type import LayerType, Reads, Shape, between, exactly
+from ..layer_type import LayerType, Reads, Shape
+from ..prototxt.definition import LayerDefinition
+from ..rules import between, exactly
 from .softmax import check_softmax_kind
 
 

@@ -6,10 +6,10 @@ import dataclasses
 from typing import ClassVar
 
 from .. import _core as core
-from .. import schema
-from ..definition import LayerDefinition
 from ..graph.nodes import Node, Value
 from ..layer_type import LayerType, Reads
+from ..prototxt import schema
+from ..prototxt.definition import LayerDefinition
 
 
 class _Reorder(LayerType):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core as core
-from ..flops import node_flops
+from ..graph.flops import node_flops
 from ..graph.nodes import Graph, Node, Value
 from .arena import arena_bytes, pack
 from .liveness import Array, Lives, Span, backward_moment

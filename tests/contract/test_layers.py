@@ -12,9 +12,10 @@ from helpers.golden import GOLDEN
 from helpers.layer_examples import EXAMPLES, between_matrix_layers, build, fill, message_of, net_text, run
 
 import caffe
-from pycaffe_like import prototext, schema
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.layer_type import layer_types
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt import text as prototext
 from pycaffe_like.testing import net_from_text
 
 TYPES = list(layer_types())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pycaffe_like.net import TEST, Net
+from pycaffe_like.net import TEST
+from pycaffe_like.pycaffe.net import Net
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from pycaffe_like.device import default_device
 from pycaffe_like.errors import DeviceError
 from pycaffe_like.net import TEST, TRAIN
 from pycaffe_like.plan.memory import bytes_to_come
-from pycaffe_like.solver import SGDSolver
+from pycaffe_like.prototxt.upgrade import read_solver
+from pycaffe_like.solver.types import SGDSolver
 from pycaffe_like.testing import net_from_text
-from pycaffe_like.upgrade import read_solver
 
 pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, or an emulated one")
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import create_database
 from pycaffe_like.device import default_device
 from pycaffe_like.errors import DataError
-from pycaffe_like.solver import SGDSolver
-from pycaffe_like.upgrade import read_solver
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt.upgrade import read_solver
+from pycaffe_like.solver.types import SGDSolver
 
 pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, or an emulated one")
 

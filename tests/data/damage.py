@@ -8,11 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import DataError
+from pycaffe_like.prototxt import schema
 
 
 def truncate(data: bytearray, rng: random.Random) -> None:

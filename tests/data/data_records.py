@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pycaffe_like import schema
+from pycaffe_like.prototxt import schema
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "files"
 

@@ -8,11 +8,11 @@ import pytest
 from data_records import encoded_record, image_file, raw_record
 from test_image_header import jpeg_of_scans, png_file
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import DataError
+from pycaffe_like.prototxt import schema
 
 SIZE = (16, 20)
 NOISE = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from data_records import GOLDEN, encoded_record, image_file, raw_record
 
-from pycaffe_like import schema
 from pycaffe_like.data.idx import read_idx_images, read_idx_labels
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.errors import ConfigError, DataError, MissingFileError
+from pycaffe_like.prototxt import schema
 from pycaffe_like.tools import (
     compute_image_mean,
     convert_cifar_data,

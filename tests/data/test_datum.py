@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from data_records import encoded_record, image_file, raw_record
 
-from pycaffe_like import _core, schema
+from pycaffe_like import _core
+from pycaffe_like.prototxt import schema
 
 
 def parse(record):

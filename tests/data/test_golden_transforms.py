@@ -6,10 +6,10 @@ from data_records import GOLDEN as FILES
 from google.protobuf import text_format
 from helpers.golden import GOLDEN
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
+from pycaffe_like.prototxt import schema
 
 RECORDED = np.load(FILES / "transform.npz")
 

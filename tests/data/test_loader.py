@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from data_records import encoded_record, image_file, raw_record
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import ConfigError, DataError
+from pycaffe_like.prototxt import schema
 
 RECORDS = 23
 BATCH = 4

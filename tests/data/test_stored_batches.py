@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from data_records import encoded_record, image_file, raw_record
 
-from pycaffe_like import _core, schema
+from pycaffe_like import _core
 from pycaffe_like.data.batch_maker import BatchMaker
 from pycaffe_like.data.counter_random import draw_below
 from pycaffe_like.data.lmdb_database import Reader, create_database, open_database
 from pycaffe_like.data.loader import DataLoader
 from pycaffe_like.data.transformer import Transformer
+from pycaffe_like.prototxt import schema
 
 TRANSFORMS = {
     "nothing": {},

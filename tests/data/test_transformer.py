@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from data_records import image_file
 
-from pycaffe_like import schema
 from pycaffe_like.data.mean_file import read_mean, write_mean
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import ConfigError, DataError, MissingFileError
+from pycaffe_like.prototxt import schema
 
 
 def make_transformer(phase=schema.TRAIN, seed=1, **param):

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pycaffe_like import prototext, schema
 from pycaffe_like.layer_type import layer_types
-from pycaffe_like.net import TEST, TRAIN, Net
+from pycaffe_like.net import TEST, TRAIN
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt import text as prototext
+from pycaffe_like.pycaffe.net import Net
 from pycaffe_like.testing import net_from_text
 
 Shape = tuple[int, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pycaffe_like import _core as core
-from pycaffe_like.net import Net
+from pycaffe_like.pycaffe.net import Net
 
 
 def train(net: Net, steps: int, rate: float) -> list[float]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import caffe
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import create_database
 from pycaffe_like.errors import ConfigError, DataError, MissingFileError
+from pycaffe_like.prototxt import schema
 
 RECORDS, BATCH = 10, 4
 IMAGES = np.random.default_rng(7).integers(0, 256, (RECORDS, 3, 6, 5), dtype=np.uint8)

@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from pycaffe_like import schema
 from pycaffe_like.data.lmdb_database import create_database
 from pycaffe_like.errors import DataError
-from pycaffe_like.snapshot import read_snapshot
-from pycaffe_like.weights import read_weights
+from pycaffe_like.prototxt import schema
+from pycaffe_like.solver.snapshot import read_snapshot
+from pycaffe_like.weights.caffemodel import read_weights
 
 pytestmark = pytest.mark.net
 

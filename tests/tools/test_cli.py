@@ -10,8 +10,9 @@ import lmdb
 import numpy as np
 import pytest
 
-from pycaffe_like import schema
-from pycaffe_like.net import TEST, Net
+from pycaffe_like.net import TEST
+from pycaffe_like.prototxt import schema
+from pycaffe_like.pycaffe.net import Net
 from pycaffe_like.tools import main as caffe
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -64,7 +65,7 @@ def test_train_prints_what_caffe_prints(run, flags):
     assert status == 0
     golden = (GOLDEN / "files/logs/finetune_reproducible.log").read_text()
     want = messages(golden, "caffe.cpp", "solver.cpp", "sgd_solver.cpp")
-    got = messages(err, "common.py", "train_net.py", "solver.py", "solver_nets.py", "solver_display.py")
+    got = messages(err, "common.py", "train_net.py", "loop.py", "nets.py", "display.py")
     check_messages(got, want)
 
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import caffe
-from pycaffe_like import user_code
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import net_from_text
 from pycaffe_like.tools import main as command
+from pycaffe_like.user_layers import user_code
 
 NET = """
 layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 1 dim: 2 dim: 2 }} }} }}

@@ -3,9 +3,10 @@ import math
 
 import pytest
 
-from pycaffe_like import prototext, schema
 from pycaffe_like.errors import ConfigError
-from pycaffe_like.lr_policy import Progress, check_policy, learning_rate
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt import text as prototext
+from pycaffe_like.solver.lr_policy import Progress, check_policy, learning_rate
 
 
 def solver(text):

@@ -6,8 +6,9 @@ from google.protobuf import struct_pb2, text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycaffe_like import prototext, schema
 from pycaffe_like.errors import ConfigError, DataError, MissingFileError
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt import text as prototext
 
 
 def net(text):

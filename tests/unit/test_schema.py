@@ -4,7 +4,7 @@ import sys
 import pytest
 from google.protobuf import descriptor_pool
 
-from pycaffe_like import schema
+from pycaffe_like.prototxt import schema
 
 
 def test_upstream_numbers_are_kept():
@@ -61,7 +61,9 @@ def test_unknown_message_names_the_nearest():
 
 
 def test_works_without_the_compiled_protobuf_runtime():
-    code = "from pycaffe_like import schema; print(schema.NetParameter(name='n').SerializeToString())"
+    code = (
+        "from pycaffe_like.prototxt import schema; print(schema.NetParameter(name='n').SerializeToString())"
+    )
     environment = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert result.stdout == "b'\\n\\x01n'\n", result.stderr

@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from pycaffe_like.errors import ConfigError
-from pycaffe_like.signals import Action, SignalActions, parse_action
+from pycaffe_like.solver.signals import Action, SignalActions, parse_action
 
 
 def test_hangup_is_looked_at_first_and_each_poll_takes_one():

@@ -8,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
-from pycaffe_like import schema, snapshot
 from pycaffe_like.errors import ConfigError, DataError, DivergedError, MissingFileError
-from pycaffe_like.prototext import parse
-from pycaffe_like.solver import solver_class
-from pycaffe_like.weights import read_solverstate, read_weights, solverstate_bytes
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt.text import parse
+from pycaffe_like.solver import snapshot
+from pycaffe_like.solver.types import solver_class
+from pycaffe_like.weights.caffemodel import read_weights
+from pycaffe_like.weights.solverstate import read_solverstate, solverstate_bytes
 
 NET = """
 name: "linear"

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from pycaffe_like.prototext import parse
-from pycaffe_like.schema import SolverParameter
-from pycaffe_like.solver import SGDSolver
+from pycaffe_like.prototxt.schema import SolverParameter
+from pycaffe_like.prototxt.text import parse
+from pycaffe_like.solver.types import SGDSolver
 
 # One layer a state; its name tells the state.
 LAYERS = """

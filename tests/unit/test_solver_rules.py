@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycaffe_like import solver as solvers
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.layer_type import layer_types
-from pycaffe_like.prototext import parse, read
-from pycaffe_like.schema import NetParameter, SolverParameter
-from pycaffe_like.solver import SGDSolver, get_solver, solver_class
-from pycaffe_like.upgrade import read_solver
+from pycaffe_like.prototxt.schema import NetParameter, SolverParameter
+from pycaffe_like.prototxt.text import parse, read
+from pycaffe_like.prototxt.upgrade import read_solver
+from pycaffe_like.solver.lr_policy import Progress, learning_rate
+from pycaffe_like.solver.types import NesterovSolver, SGDSolver, get_solver, solver_class
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "solvers"
 
@@ -186,9 +186,9 @@ def test_run_follows_the_trajectory_of_caffe(name, tmp_path, monkeypatch):
     np.testing.assert_allclose(losses, run.golden["loss"], rtol=1e-4, atol=1e-5)
     if "test_after20" in run.golden:
         np.testing.assert_allclose(run.test_batches(3), run.golden["test_after20"], rtol=1e-4, atol=1e-5)
-    progress = solvers.Progress()
+    progress = Progress()
     for progress.iteration in range(25):
-        rates.append(solvers.learning_rate(run.solver.param, progress))
+        rates.append(learning_rate(run.solver.param, progress))
     np.testing.assert_allclose(rates, run.golden["lr"], rtol=1e-5, atol=1e-9)
 
 
@@ -242,7 +242,7 @@ def test_class_decides_the_rule_and_get_solver_asks_the_file(tmp_path):
     (tmp_path / "net.prototxt").write_text(LINEAR_NET)
     path = tmp_path / "solver.prototxt"
     path.write_text(f'net: "{tmp_path}/net.prototxt" lr_policy: "fixed" type: "Nesterov"')
-    assert type(get_solver(path)) is solvers.NesterovSolver
+    assert type(get_solver(path)) is NesterovSolver
     assert SGDSolver(path).type == "SGD"
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from pycaffe_like import prototext, schema, upgrade
 from pycaffe_like.errors import ConfigError, MissingFileError
+from pycaffe_like.prototxt import schema, upgrade
+from pycaffe_like.prototxt import text as prototext
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nets" / "upgrade"
 

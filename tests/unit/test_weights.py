@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycaffe_like import schema, weights
-from pycaffe_like.blobs import encode_blob
 from pycaffe_like.errors import DataError, MissingFileError
+from pycaffe_like.prototxt import schema
+from pycaffe_like.weights import binaryproto, blobs, solverstate
+from pycaffe_like.weights import caffemodel as weights
+from pycaffe_like.weights.blobs import encode_blob
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LENET = GOLDEN / "files" / "lenet" / "lenet_iter_200.caffemodel"
@@ -153,8 +155,8 @@ def test_diffs_are_read(file):
     ],
 )
 def test_legacy_shapes_are_compared_from_the_right(shape, legacy, target, fits):
-    blob = weights.BlobArray(shape, legacy, np.zeros(shape, np.float32))
-    assert weights.shapes_match(blob, target) is fits
+    blob = blobs.BlobArray(shape, legacy, np.zeros(shape, np.float32))
+    assert blobs.shapes_match(blob, target) is fits
 
 
 # Refusing
@@ -265,9 +267,9 @@ def test_mutations_are_read_or_refused(file, path):
 
 def read_any(kind, path):
     """Read a file as what it was made of; anything but a value or a DataError fails the test."""
-    read = {".caffemodel": weights.read_weights, ".solverstate": weights.read_solverstate}
+    read = {".caffemodel": weights.read_weights, ".solverstate": solverstate.read_solverstate}
     try:
-        read.get(kind.suffix, weights.read_blobproto)(path)
+        read.get(kind.suffix, binaryproto.read_blobproto)(path)
     except DataError:
         return False
     return True
@@ -315,34 +317,34 @@ def test_weights_beyond_protobufs_limit_are_refused(monkeypatch):
 
 
 def test_mean_images_are_read_and_written(tmp_path):
-    blob = weights.read_blobproto(MEAN)
+    blob = binaryproto.read_blobproto(MEAN)
     assert (blob.shape, blob.legacy) == ((1, 1, 28, 28), True)
-    weights.write_blobproto(tmp_path / "mean", blob.data, legacy_dims=True)
+    binaryproto.write_blobproto(tmp_path / "mean", blob.data, legacy_dims=True)
     assert (tmp_path / "mean").read_bytes() == MEAN.read_bytes()
-    weights.write_blobproto(tmp_path / "mean", blob.data[0])
-    assert (weights.read_blobproto(tmp_path / "mean").shape) == (1, 28, 28)
+    binaryproto.write_blobproto(tmp_path / "mean", blob.data[0])
+    assert (binaryproto.read_blobproto(tmp_path / "mean").shape) == (1, 28, 28)
 
 
 def test_blob_messages_become_arrays_and_back():
     array = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    message = weights.array_to_blobproto(array, -array)
+    message = blobs.array_to_blobproto(array, -array)
     assert list(message.shape.dim) == [1, 2, 3]
-    np.testing.assert_array_equal(weights.blobproto_to_array(message), array)
-    np.testing.assert_array_equal(weights.blobproto_to_array(message, return_diff=True), -array)
+    np.testing.assert_array_equal(blobs.blobproto_to_array(message), array)
+    np.testing.assert_array_equal(blobs.blobproto_to_array(message, return_diff=True), -array)
     message.ClearField("diff")
     with pytest.raises(DataError, match="no diff"):
-        weights.blobproto_to_array(message, return_diff=True)
+        blobs.blobproto_to_array(message, return_diff=True)
 
 
 # Solver states
 
 
 def test_solver_state_is_written_again_byte_for_byte():
-    state = weights.read_solverstate(STATE)
+    state = solverstate.read_solverstate(STATE)
     expected = schema.SolverState.FromString(STATE.read_bytes())
     assert (state.message.iter, state.message.learned_net) == (10, expected.learned_net)
     assert len(state.history) == len(expected.history)
-    assert weights.solverstate_bytes(state.message, state.history, checksum=False) == STATE.read_bytes()
+    assert solverstate.solverstate_bytes(state.message, state.history, checksum=False) == STATE.read_bytes()
 
 
 def test_what_caffe_has_no_field_for_survives(file):
@@ -352,8 +354,8 @@ def test_what_caffe_has_no_field_for_survives(file):
     message.data_position.add(layer="data", record=1 << 33)
     message.loss_window.extend([0.5, 0.25])
     history = [np.arange(3, dtype=np.float32)]
-    content = weights.solverstate_bytes(message, history)
-    state = weights.read_solverstate(file(content))
+    content = solverstate.solverstate_bytes(message, history)
+    state = solverstate.read_solverstate(file(content))
     assert schema.SolverState.FromString(content).state_crc32 == state.message.state_crc32 > 0
     np.testing.assert_array_equal(state.history[0], history[0])
     state.message.ClearField("state_crc32")
@@ -361,12 +363,14 @@ def test_what_caffe_has_no_field_for_survives(file):
 
 
 def test_each_damaged_byte_of_a_solver_state_is_found(file):
-    content = weights.solverstate_bytes(schema.SolverState(iter=3, learned_net="w"), [np.ones(4, np.float32)])
+    content = solverstate.solverstate_bytes(
+        schema.SolverState(iter=3, learned_net="w"), [np.ones(4, np.float32)]
+    )
     for i in range(len(content)):
         damaged = bytearray(content)
         damaged[i] ^= 1
         try:
-            state = weights.read_solverstate(file(bytes(damaged)))
+            state = solverstate.read_solverstate(file(bytes(damaged)))
         except DataError:
             continue
         assert not state.message.HasField("state_crc32")  # the checksum's own tag was hit
@@ -374,9 +378,9 @@ def test_each_damaged_byte_of_a_solver_state_is_found(file):
 
 def test_fields_of_a_solver_state_are_limited(file):
     with pytest.raises(DataError, match="more than 100000 fields"):
-        weights.read_solverstate(file(b"\xb2\xb5\x18\x00" * 100_001))
+        solverstate.read_solverstate(file(b"\xb2\xb5\x18\x00" * 100_001))
     with pytest.raises(DataError, match="not a solver state"):
-        weights.read_solverstate(file(b"\x12\x01\xff"))
+        solverstate.read_solverstate(file(b"\x12\x01\xff"))
 
 
 def test_blobs_are_encoded_without_a_copy():

@@ -1,0 +1,1 @@
+"""Reads prototxt: text with positions, the schema, files of every age, what a layer declares."""

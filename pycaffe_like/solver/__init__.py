@@ -1,0 +1,1 @@
+"""Training: the loop, its types and rules, tests, displays and snapshots."""

@@ -1,0 +1,145 @@
+"""What a solver file may say. Everything is checked before a net is built, with the position in the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ..errors import ConfigError, Position, nearest
+from ..prototxt.text import Document
+from ..rules import Rule
+from .lr_policy import check_policy
+
+log = logging.getLogger("caffe")
+
+TYPES = ("AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD")
+"""Known solver types."""
+
+HISTORY_SETS = {"AdaDelta": 2, "Adam": 2}
+"""Arrays of history for each learned blob; 1 for types that are not named."""
+
+TRAIN_SOURCES = ("net", "net_param", "train_net", "train_net_param")
+
+_FRACTION = Rule(low=0, high=1, high_open=True)
+_NOT_NEGATIVE = Rule(low=0)
+_AT_LEAST_ONE = Rule(low=1)
+
+_COMMON: Mapping[str, Rule] = {
+    "average_loss": _AT_LEAST_ONE,
+    "iter_size": _AT_LEAST_ONE,
+    "test_iter": _AT_LEAST_ONE,
+    "max_iter": _NOT_NEGATIVE,
+    "display": _NOT_NEGATIVE,
+    "snapshot": _NOT_NEGATIVE,
+    "test_interval": _NOT_NEGATIVE,
+    "momentum": _NOT_NEGATIVE,
+    "delta": _NOT_NEGATIVE,
+}
+_BY_TYPE: Mapping[str, Mapping[str, Rule]] = {
+    "AdaDelta": {"momentum": _FRACTION},
+    "AdaGrad": {"momentum": Rule(low=0, high=0)},
+    "Adam": {"momentum": _FRACTION, "momentum2": _FRACTION},
+    "RMSProp": {"momentum": Rule(low=0, high=0), "rms_decay": _FRACTION},
+}
+
+# Fields of Caffe's forks that change the result and that this solver does not know: their harmless values.
+_UNSUPPORTED: Mapping[str, object] = {
+    "larc": False,
+    "local_lr_auto": False,
+    "momentum_policy": "fixed",
+    "weight_decay_policy": "fixed",
+    "eval_type": "classification",
+}
+
+
+def check_solver(solver: Document, kind: str) -> None:
+    """Check a solver of type `kind`.
+
+    Raises
+    ------
+    ConfigError
+        At the field that is wrong.
+    """
+    _check_type(solver, kind)
+    _check_values(solver, _COMMON)
+    _check_values(solver, _BY_TYPE.get(kind, {}), f" for type '{kind}'")
+    _check_supported(solver)
+    check_policy(solver)
+    _check_nets(solver)
+    _check_snapshots(solver)
+
+
+def _check_type(solver: Document, kind: str) -> None:
+    if kind not in TYPES:
+        hint = nearest(kind, TYPES) or f"known types: {', '.join(TYPES)}"
+        _refuse(solver, f"unknown solver type '{kind}'", "type", hint=hint)
+    regularization = solver.message.regularization_type
+    if regularization not in ("L1", "L2"):
+        problem = f"unknown regularization_type '{regularization}'"
+        _refuse(solver, problem, "regularization_type", hint="known types: L1, L2")
+
+
+def _check_values(solver: Document, rules: Mapping[str, Rule], whom: str = "") -> None:
+    for field, rule in rules.items():
+        value = getattr(solver.message, field)
+        values = [value] if isinstance(value, (int, float)) else list(value)
+        for index, item in enumerate(values):
+            if item != item or not rule.accepts(item):
+                only_zero = rule.low == rule.high == 0
+                wanted = "0" if only_zero else str(rule)
+                path = (field,) if values == [value] else (field, index)
+                _refuse(solver, f"{field} must be {wanted}{whom}, got {item:g}", *path)
+
+
+def _check_supported(solver: Document) -> None:
+    for field, harmless in _UNSUPPORTED.items():
+        value = getattr(solver.message, field)
+        if value != harmless:
+            _refuse(solver, f"{field}: {value} is not supported", field, hint=f"leave {field} out")
+    if solver.message.debug_info:
+        log.warning("%s: debug_info is ignored", position_of(solver, "debug_info"))
+
+
+def _check_nets(solver: Document) -> None:
+    param = solver.message
+    given = [field for field in TRAIN_SOURCES if param.HasField(field)]
+    if len(given) != 1:
+        found = f"both {' and '.join(given)} are given" if given else "none is given"
+        problem = f"the train net needs exactly one of {', '.join(TRAIN_SOURCES)}; {found}"
+        _refuse(solver, problem, *given[1:2])
+    tests, specific = len(param.test_iter), len(param.test_net) + len(param.test_net_param)
+    generic = param.HasField("net") or param.HasField("net_param")
+    if tests < specific or (not generic and tests != specific):
+        wanted = f"{'at least ' if generic else ''}{specific}"
+        problem = f"test_iter needs {wanted} value(s), one for each test net, got {tests}"
+        _refuse(solver, problem, "test_iter" if tests else "test_net")
+    if len(param.test_state) not in (0, tests):
+        problem = f"test_state needs one entry for each of {tests} test net(s), got {len(param.test_state)}"
+        _refuse(solver, problem, "test_state")
+    if tests and param.test_interval < 1:
+        hint = "set test_interval: the number of iterations between tests"
+        _refuse(
+            solver,
+            f"test_interval must be >= 1 with test nets, got {param.test_interval}",
+            "test_interval",
+            hint=hint,
+        )
+
+
+def _check_snapshots(solver: Document) -> None:
+    param = solver.message
+    if param.snapshot and not param.HasField("snapshot_prefix"):
+        _refuse(solver, "snapshot is set, but snapshot_prefix is not", "snapshot", hint="set snapshot_prefix")
+    if param.snapshot_format == type(param).HDF5:
+        hint = "use snapshot_format: BINARYPROTO"
+        _refuse(solver, "snapshots in HDF5 are not supported", "snapshot_format", hint=hint)
+
+
+def position_of(solver: Document, *path: str | int) -> Position | None:
+    """Place of a field in the solver file, or of its beginning."""
+    return solver.position(path) or solver.position(path[:1]) or solver.position(())
+
+
+def _refuse(solver: Document, problem: str, *path: Any, hint: str | None = None) -> NoReturn:
+    raise ConfigError(problem, where=position_of(solver, *path), hint=hint)

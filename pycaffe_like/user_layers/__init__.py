@@ -1,0 +1,1 @@
+"""Layers that users write in Python: their base class, and whose code may run."""

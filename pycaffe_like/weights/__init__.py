@@ -1,0 +1,1 @@
+"""Caffe's binary files: weights, single blobs, solver states."""
