@@ -9,24 +9,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
 
 from . import _core as core
 from .errors import ConfigError, nearest
+from .facts import Bottom, Learned, Reads, Top, count_of, fact_at
 from .prototxt.definition import LayerDefinition
-from .rules import Count, Rule, exactly
+from .rules import Rule
 
 Shape = Sequence[int]
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Whose data a layer's backward reads; gradients and learned blobs do not count."""
-
-    bottoms: bool = False
-    tops: bool = False
 
 
 class LayerType:
@@ -38,8 +30,13 @@ class LayerType:
         Name in the prototxt's `type` field, and of the C++ layer.
     param : str
         Field of LayerParameter that holds the type's parameters, empty if it has none.
-    bottoms, tops : Count
-        How many blobs it takes and makes.
+    fields : tuple of str
+        Fields of the parameters that it understands; a name with a dot is of another message of the layer, as
+        in "loss_param.normalization", and one with a dot at its end is that whole message.
+    ignored : mapping of str to str
+        Fields that are accepted without effect, and why.
+    bottoms, tops : tuple of Bottom, of Top
+        What it takes and makes, and what is true of each.
     same_count : bool
         As many tops as bottoms.
     in_place : bool
@@ -51,13 +48,9 @@ class LayerType:
         and 5-D blobs channels-last, "plain" needs C-contiguous ones.
     takes_plain : bool
         Whether a "channels_last" type can compute on plain blobs as well, for plans without the layout pass.
-    plain_bottoms : tuple of int
-        Bottoms that must be plain whatever `layout` says (labels).
-    precision : {"any", "matrix", "float32", "float32 only"}
-        "any" passes the type on, "matrix" turns to bfloat16 in a bfloat16 plan, "float32" takes any type and
-        makes float32 tops, "float32 only" wants float32 bottoms too.
-    gpu_weights : {"plain", "channels_last"}
-        How learned blobs of 4 and 5 axes lie in the GPU's memory.
+    precision : {"any", "matrix", "float32"}
+        In a bfloat16 plan "matrix" computes in bfloat16, "float32" does not, and "any" does if all its
+        bottoms that are not exact are bfloat16.
     backward_reads : Reads
         Whose data must survive until backward.
     writes_gradients : bool
@@ -68,16 +61,16 @@ class LayerType:
 
     type: ClassVar[str]
     param: ClassVar[str] = ""
-    bottoms: ClassVar[Count] = exactly(1)
-    tops: ClassVar[Count] = exactly(1)
+    fields: ClassVar[tuple[str, ...]] = ()
+    ignored: ClassVar[Mapping[str, str]] = {}
+    bottoms: ClassVar[tuple[Bottom, ...]] = (Bottom(),)
+    tops: ClassVar[tuple[Top, ...]] = (Top(),)
     same_count: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     layout: ClassVar[Literal["any", "channels_last", "plain"]] = "any"
     takes_plain: ClassVar[bool] = False
-    plain_bottoms: ClassVar[tuple[int, ...]] = ()
-    precision: ClassVar[Literal["any", "matrix", "float32", "float32 only"]] = "any"
-    gpu_weights: ClassVar[Literal["plain", "channels_last"]] = "plain"
+    precision: ClassVar[Literal["any", "matrix", "float32"]] = "any"
     backward_reads: ClassVar[Reads] = Reads(bottoms=True, tops=True)
     writes_gradients: ClassVar[bool] = True
     constraints: ClassVar[Mapping[str, Rule]] = {}
@@ -88,8 +81,8 @@ class LayerType:
         return {}
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """One FillerParameter message for each learned blob, in order."""
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
+        """What is learned, in the order of Caffe's blobs."""
         return []
 
     @classmethod
@@ -139,14 +132,14 @@ class LayerType:
         return [float(cls.loss and index == 0) for index in range(tops)]
 
     @classmethod
-    def forces_backward(cls, bottom: int) -> bool:
-        """Whether `force_backward` may ask for the gradient of this bottom."""
-        return not (cls.loss and bottom == 1)
+    def bottom(cls, index: int) -> Bottom:
+        """What is true of the bottom at a position."""
+        return fact_at(cls.bottoms, index)
 
     @classmethod
-    def learned(cls, index: int) -> bool:
-        """Whether the solver learns blob `index`; statistics are not learned."""
-        return True
+    def top(cls, index: int) -> Top:
+        """What is true of the top at a position."""
+        return fact_at(cls.tops, index)
 
     @classmethod
     def allows_in_place(cls, layer: LayerDefinition) -> bool:
@@ -163,8 +156,8 @@ class LayerType:
     @classmethod
     def _check_counts(cls, layer: LayerDefinition) -> None:
         for field, count, names in (
-            ("bottom", cls.bottoms, layer.bottoms),
-            ("top", cls.tops, layer.tops),
+            ("bottom", count_of(cls.bottoms), layer.bottoms),
+            ("top", count_of(cls.tops), layer.tops),
         ):
             missing_is_automatic = field == "top" and cls.loss and len(names) < count.least
             if not count.accepts(len(names)) and not missing_is_automatic:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from . import _core as core
 from .graph.flops import node_flops
 from .graph.nodes import Node, Value
-from .plan.liveness import backward_reads
+from .plan.liveness import read_in_backward
 from .pycaffe.net import Net
 
 SHORTEST_MS = 1e-3
@@ -142,7 +142,7 @@ def _backward(net: Net, node: Node, members: list[Node]) -> Work:
     if not (wanted or learned) or _passes_diff_on(net, node, wanted):
         return Work(0, 0)
     passes = bool(wanted) + bool(learned) if _multiplies(node) else 1
-    read = _diff_bytes(net, node.tops) + _data_bytes(net, _read_again(node))
+    read = _diff_bytes(net, node.tops) + _data_bytes(net, read_in_backward(node))
     if wanted:
         read += _param_bytes(node)
     written = _diff_bytes(net, wanted) + sum(int(param.blob.bytes) for param in learned)
@@ -153,12 +153,6 @@ def _passes_diff_on(net: Net, node: Node, wanted: list[Value]) -> bool:
     """Whether the gradient of a bottom is that of a top, in the same memory, though not in place."""
     tops = {net.plan.blob(top).diff_id: top.root for top in node.tops}
     return any(tops.get(net.plan.blob(value).diff_id, value.root) is not value.root for value in wanted)
-
-
-def _read_again(node: Node) -> list[Value]:
-    """The data that backward looks at."""
-    reads = backward_reads(node)
-    return [*(node.bottoms if reads.bottoms else ()), *(node.tops if reads.tops else ())]
 
 
 def _data_bytes(net: Net, values: list[Value]) -> int:

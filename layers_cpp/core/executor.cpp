@@ -220,15 +220,14 @@ double Executor::loss(size_t begin, size_t end) {
   if (!on_device_) return loss;
   complaint_.device_wrote();
   const Complaint found = *static_cast<const Complaint*>(complaint_.host_data());
-  if (found.kind != Complaint::none) refuse(found);
+  if (found.code != 0) refuse(found);
   return loss;
 }
 
 void Executor::refuse(const Complaint& complaint) {
   accelerator().clear(complaint_.data(), sizeof(Complaint));
-  throw DataError(message("layer '", steps_[complaint.step].name, "': label ", complaint.value,
-                          " at position ", complaint.place, " is not in the range 0 to ", complaint.limit - 1,
-                          " of the ", complaint.limit, " classes"));
+  const Step& step = steps_[complaint.step];
+  throw DataError(message("layer '", step.name, "': ", step.layer->explain(complaint)));
 }
 
 void Executor::run_timed(Step& step, std::vector<double>& milliseconds, size_t index,
@@ -264,13 +263,53 @@ void Executor::queue_forward(size_t begin, size_t end) {
   }
 }
 
+void Executor::for_each_part(size_t begin, size_t end,
+                             const std::function<void(size_t, size_t, bool)>& part) const {
+  const bool none = check_finite || timing;
+  const auto recordable = [&](size_t i) { return !none && steps_[i].layer->recordable(); };
+  for (size_t from = begin, to = begin; from < end; from = to) {
+    while (to < end && recordable(to) == recordable(from)) ++to;
+    part(from, to, recordable(from));
+  }
+}
+
+bool Executor::run_forward(size_t begin, size_t end, int variant, bool weights) {
+  bool all_repeated = true;
+  for_each_part(begin, end, [&](size_t from, size_t to, bool recordable) {
+    if (!recordable) return queue_forward(from, to);
+    RepeatedWork& work = repeated_[{from, to, variant, false}];
+    work.run(fingerprint(from, to, weights), storages(), [&] { queue_forward(from, to); });
+    all_repeated &= work.repeated();
+  });
+  return all_repeated;
+}
+
+bool Executor::run_backward(size_t begin, size_t end, int variant) {
+  std::vector<std::tuple<size_t, size_t, bool>> parts;
+  for_each_part(begin, end,
+                [&](size_t from, size_t to, bool recordable) { parts.emplace_back(from, to, recordable); });
+  bool all_repeated = true;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    const auto [from, to, recordable] = *part;
+    const auto learns = [](const Step& step) { return step.need_backward; };
+    if (std::none_of(steps_.begin() + from, steps_.begin() + to, learns)) continue;
+    if (!recordable) {
+      queue_backward(from, to);
+      continue;
+    }
+    RepeatedWork& work = repeated_[{from, to, variant, true}];
+    work.run(fingerprint(from, to, false), storages(), [&, from, to] { queue_backward(from, to); });
+    all_repeated &= work.repeated();
+  }
+  return all_repeated;
+}
+
 double Executor::forward(size_t begin, size_t end) {
   before_run();
-  const size_t middle = on_device_ ? unrecordable(begin, end, false) : end;
-  queue_forward(begin, middle);
-  if (middle < end)
-    repeated_[{middle, end}].run(fingerprint(middle, end, true), storages(),
-                                 [&] { queue_forward(middle, end); });
+  if (on_device_)
+    run_forward(begin, end, 0, true);
+  else
+    queue_forward(begin, end);
   after_run();
   if (on_device_ && timing) collect_times(forward_ms);
   return loss(begin, end);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/accelerator.hpp"
@@ -49,6 +50,11 @@ class Executor {
   void queue_backward(size_t begin, size_t end, bool all = false);
   void after_run();
 
+  // The same, but the longest runs of steps that can be recorded are. `variant` tells passes apart whose work
+  // differs; `weights` is that of fingerprint(). Returns whether all runs repeated a recording.
+  bool run_forward(size_t begin, size_t end, int variant, bool weights);
+  bool run_backward(size_t begin, size_t end, int variant);
+
   // How many steps from `begin` on cannot be recorded, if all behind them up to `end` can, backward included;
   // otherwise `end`.
   size_t unrecordable(size_t begin, size_t end, bool backward) const;
@@ -74,7 +80,7 @@ class Executor {
 
   // Numbers on the device that recorded work reads: sets them for the next run. Queued.
   void send_iteration();
-  // Where kernels write if something is wrong, on the device, and what it means for the user: throws.
+  // Where kernels write if something is wrong, on the device; `refuse` throws what their layer says of it.
   Complaint* complaint() { return static_cast<Complaint*>(complaint_.data()); }
   [[noreturn]] void refuse(const Complaint& complaint);
 
@@ -98,6 +104,11 @@ class Executor {
   Context context(size_t index);
   Storage& scratch_of(const Step& step);
 
+  // Steps that are recorded together: begin, end, variant, and whether they run backward.
+  using Run = std::tuple<size_t, size_t, int, bool>;
+  // Calls part(begin, end, recordable) for the longest pieces of [begin, end) of one kind, in their order.
+  void for_each_part(size_t begin, size_t end, const std::function<void(size_t, size_t, bool)>& part) const;
+
   // When a step on the GPU began and ended.
   struct Span {
     size_t index;
@@ -112,7 +123,7 @@ class Executor {
   Storage scratch_, device_scratch_{Device::cuda};
   Storage complaint_{Device::cuda};
   Storage device_iteration_{Device::cuda};
-  std::map<std::pair<size_t, size_t>, RepeatedWork> repeated_;  // forward runs, by their range
+  std::map<Run, RepeatedWork> repeated_;
   std::vector<Span> spans_;
 };
 

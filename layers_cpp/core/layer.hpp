@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/args.hpp"
@@ -17,13 +18,12 @@
 
 namespace caffe {
 
-// What a kernel on the GPU found wrong; the executor words it when the work is done.
+// What a kernel on the GPU found wrong; its layer words it when the work is done (Layer::explain).
 struct Complaint {
-  enum Kind : int32_t { none, bad_label };
-  int32_t kind = none;
+  int32_t code = 0;   // 0: nothing; others mean what the layer says
   int32_t step = 0;   // number of the step in the executor
-  int64_t place = 0;  // in the blob
-  int64_t limit = 0;  // what a label must stay below
+  int64_t place = 0;  // in a blob
+  int64_t limit = 0;  // what the value had to stay within
   float value = 0;
 };
 
@@ -47,6 +47,12 @@ class Layer {
   // or remembered. Throws ShapeError where the layer cannot take them.
   virtual std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const = 0;
   virtual std::vector<Shape> param_shapes(const std::vector<Shape>& /*bottoms*/) const { return {}; }
+  // Shapes of what the layer carries from one forward to the next, such as h and c of a recurrent layer. The
+  // graph owns it, keeps it when a net is planned anew, and saves it with the solver's state.
+  virtual std::vector<Shape> state_shapes(const std::vector<Shape>& /*bottoms*/) const { return {}; }
+  // True: the tops' shapes are known only when forward runs, which reshapes them; top_shapes gives the
+  // largest they can have, or the usual ones where there is no bound.
+  virtual bool shapes_at_run_time() const { return shapes_its_tops; }
 
   // Called before the first run and after every change of a bottom's shape; the tops have their new shapes
   // already. Here primitives are created and storages shared, so that forward and backward only compute.
@@ -68,8 +74,11 @@ class Layer {
 
   // Bytes the layer keeps beside the blobs (masks, packed weights), and bytes of scratch it needs; known
   // after reshape(). `training` says whether backward will be called.
-  virtual size_t private_bytes(bool /*training*/) const { return 0; }
+  virtual size_t private_bytes(bool /*training*/) const { return storages.bytes(); }
   virtual size_t scratch_bytes() const { return 0; }
+
+  // Says what a complaint of one of its kernels means: what is wrong, where, and what would be right.
+  virtual std::string explain(const Complaint& complaint) const;
 
   // Where its blobs lie. On the GPU forward and backward queue work on the context's stream and return.
   virtual Device device() const { return Device::cpu; }
@@ -77,7 +86,9 @@ class Layer {
   // memory on the GPU.
   virtual bool recordable() const { return device() == Device::cuda; }
 
+  Owner storages;                          // what the layer keeps beside the blobs; before its storages
   Blobs params;                            // learned blobs, float32 and plain, given by the net
+  Blobs state;                             // likewise; zero at first, and after a change of its shape
   std::vector<bool> param_propagate_down;  // one for each of them
   uint64_t stream = 0;                     // tells this layer's random numbers from another's
   bool runs_backward = true;               // false: reshape need not prepare for backward

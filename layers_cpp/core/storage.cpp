@@ -217,4 +217,10 @@ void Storage::remove_device_view() {
   touch();
 }
 
+size_t Owner::bytes() const {
+  size_t sum = 0;
+  for (const Storage* storage : storages_) sum += storage->bytes();
+  return sum;
+}
+
 }  // namespace caffe

@@ -112,6 +112,35 @@ class Storage {
   std::atomic<int> views_{0}, device_views_{0};
 };
 
+// Adds up the storages that somebody owns, wherever among his members they are.
+class Owner {
+ public:
+  Owner() = default;
+  Owner(const Owner&) = delete;
+  Owner& operator=(const Owner&) = delete;
+
+  void add(const Storage& storage) { storages_.push_back(&storage); }
+  void remove(const Storage& storage) { std::erase(storages_, &storage); }
+  size_t bytes() const;
+
+ private:
+  std::vector<const Storage*> storages_;
+};
+
+// A storage that counts as its owner's for as long as it lives.
+class Owned : public Storage {
+ public:
+  explicit Owned(Owner& owner, Device device = Device::cpu) : Storage(device), owner_(owner) {
+    owner_.add(*this);
+  }
+  ~Owned() { owner_.remove(*this); }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+
+ private:
+  Owner& owner_;
+};
+
 // Remembers which version of a storage something was derived from.
 class Freshness {
  public:

@@ -78,6 +78,10 @@ class AccuracyLayer : public Layer {
       throw ConfigError("Accuracy has no gradient; include it in phase TEST only, or give it no loss_weight");
   }
 
+  std::string explain(const Complaint& complaint) const override {
+    return bad_label(complaint.value, complaint.place, complaint.limit);
+  }
+
   size_t scratch_bytes() const override { return static_cast<size_t>(rows_.count); }
 
  private:

@@ -140,6 +140,10 @@ class SoftmaxWithLossLayer : public Layer {
   }
 
   size_t private_bytes(bool) const override { return static_cast<size_t>(rows_.count) * sizeof(SoftmaxRow); }
+  std::string explain(const Complaint& complaint) const override {
+    return bad_label(complaint.value, complaint.place, complaint.limit);
+  }
+
   size_t scratch_bytes() const override { return static_cast<size_t>(rows_.count) * sizeof(float); }
 
  private:

@@ -2,10 +2,17 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "core/error.hpp"
 
 namespace caffe {
+
+// Words a label that is no class.
+inline std::string bad_label(float label, int64_t place, int64_t classes) {
+  return message("label ", label, " at position ", place, " is not in the range 0 to ", classes - 1,
+                 " of the ", classes, " classes");
+}
 
 class Labels {
  public:
@@ -29,8 +36,7 @@ class Labels {
   static bool in_int_range(float value) { return value > -2147483904.0f && value < 2147483648.0f; }
 
   [[noreturn]] void refuse(int64_t i, int64_t classes) const {
-    throw DataError(message("label ", values_[i], " at position ", i, " is not in the range 0 to ",
-                            classes - 1, " of the ", classes, " classes"));
+    throw DataError(bad_label(values_[i], i, classes));
   }
 
   const float* values_;

@@ -53,23 +53,24 @@ int64_t TrainingStep::run(const UpdateSettings& settings, int64_t passes) {
 void TrainingStep::run_pass(bool is_first, bool is_last, bool clips) {
   const size_t end = executor_.size(), first = executor_.unrecordable(0, end, true);
   executor_.before_run();
-  executor_.queue_forward(0, first);
   const bool update_recorded = is_last && updater_.recordable();
-  const auto body = [&] {
-    executor_.queue_forward(first, end);
-    executor_.queue_backward(0, end);
-    if (update_recorded) updater_.apply();
-  };
   if (first < end) {
+    executor_.queue_forward(0, first);
     RepeatedWork& work = works_[is_first][is_last];
-    work.run(mix(executor_.fingerprint(first, end, false), clips), executor_.storages(), body);
+    work.run(mix(executor_.fingerprint(first, end, false), clips), executor_.storages(), [&] {
+      executor_.queue_forward(first, end);
+      executor_.queue_backward(0, end);
+      if (update_recorded) updater_.apply();
+    });
     repeated_ &= work.repeated();
   } else {
-    body();
-    repeated_ = false;
+    // A step in the middle cannot be recorded: what is before and behind it is, in pieces.
+    const int variant = is_first ? 1 : 2;
+    repeated_ &= executor_.run_forward(0, end, variant, false);
+    repeated_ &= executor_.run_backward(0, end, variant);
   }
   if (!is_last) return;
-  if (!update_recorded) updater_.apply();
+  if (first == end || !update_recorded) updater_.apply();
   updater_.touch();
 }
 
@@ -116,7 +117,7 @@ TrainingStep::Outcome TrainingStep::wait(int64_t iteration) {
 
 double TrainingStep::loss_of(const PassResult& result) {
   const auto* complaint = static_cast<const Complaint*>(result.memory.get());
-  if (complaint->kind != Complaint::none) executor_.refuse(*complaint);
+  if (complaint->code != 0) executor_.refuse(*complaint);
   const void* values = complaint + 1;
   double loss = 0;
   for (const auto& [weight, count, dtype] : result.tops)

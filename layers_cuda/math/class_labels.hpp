@@ -1,5 +1,5 @@
 // Class labels as kernels read them: float values, truncated towards zero; one value may stand for "ignore".
-// A label that is no class is complained about, in the words of layers_cpp/math/labels.hpp, and counts as
+// A label that is no class is complained about, with the number of classes as the limit, and counts as
 // ignored.
 #pragma once
 
@@ -24,8 +24,7 @@ class ClassLabels {
   __device__ void check(int i, Complaint* complaint, int step) const {
     const float value = values_[i];
     if (is_class(value) || (in_int_range(value) && static_cast<int64_t>(value) == ignore_)) return;
-    if (atomicCAS(&complaint->kind, int{Complaint::none}, int{Complaint::bad_label}) != Complaint::none)
-      return;
+    if (atomicCAS(&complaint->code, 0, 1) != 0) return;
     complaint->step = step;
     complaint->place = i;
     complaint->limit = classes_;

@@ -18,9 +18,15 @@ def mark_backward(nodes: list[Node], *, force: bool = False) -> None:
         In running order.
     force : bool
         The net's force_backward: gradients for every bottom that allows it.
+
+    Raises
+    ------
+    ConfigError
+        If a layer without a gradient has a loss weight.
     """
     for node in nodes:
         _mark_forward(node)
+        _require_gradient(node)
     _switch_off_what_no_loss_needs(nodes)
     for node in reversed(nodes):  # before force_backward, like Caffe's log
         does = "needs" if node.need_backward else "does not need"
@@ -35,7 +41,10 @@ def mark_backward(nodes: list[Node], *, force: bool = False) -> None:
 def _mark_forward(node: Node) -> None:
     """Flags from below: a bottom that needs a gradient, or a param that learns."""
     given = node.definition.message.propagate_down
-    node.propagate_down = list(given) if given else [value.need_backward for value in node.bottoms]
+    node.propagate_down = [
+        given[index] if given else value.need_backward and _can_give(node, index)
+        for index, value in enumerate(node.bottoms)
+    ]
     specs = node.definition.message.param
     node.param_propagate_down = [
         specs[index].lr_mult != 0 if index < len(specs) else True for index in range(len(node.params))
@@ -43,6 +52,18 @@ def _mark_forward(node: Node) -> None:
     node.need_backward = any(value.need_backward for value in node.bottoms) or any(node.param_propagate_down)
     for top in node.tops:
         top.need_backward = node.need_backward
+
+
+def _require_gradient(node: Node) -> None:
+    """Refuse a loss weight on what has no gradient, such as an accuracy."""
+    none = node.bottoms and not any(node.kind.bottom(index).gradient for index in range(len(node.bottoms)))
+    if none and any(node.loss_weights) and any(value.need_backward for value in node.bottoms):
+        raise node.definition.error(f"{node.kind.type} has no gradient", "loss_weight", hint="remove it")
+
+
+def _can_give(node: Node, bottom: int) -> bool:
+    """Whether a gradient may be asked for; a loss refuses to be asked for that of its labels, as in Caffe."""
+    return node.kind.bottom(bottom).gradient or node.kind.loss
 
 
 def _switch_off_what_no_loss_needs(nodes: list[Node]) -> None:
@@ -64,6 +85,6 @@ def _switch_off_what_no_loss_needs(nodes: list[Node]) -> None:
 def _force(node: Node) -> None:
     node.need_backward = True
     node.propagate_down = [
-        flag or node.kind.forces_backward(index) for index, flag in enumerate(node.propagate_down)
+        flag or node.kind.bottom(index).gradient for index, flag in enumerate(node.propagate_down)
     ]
     node.param_propagate_down = [True] * len(node.params)

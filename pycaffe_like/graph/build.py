@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _core as core
 from ..errors import ShapeError
+from ..facts import Learned, count_of
 from ..layer_type import LayerType, find_layer_type
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
@@ -84,13 +85,14 @@ class _Builder:
         seed = self.seed ^ zlib.crc32(layer.name.encode())
         runtime = kind.create(layer, bottom_shapes, kind.device_of(layer, bottom_shapes, self.device), seed)
         top_shapes = runtime.top_shapes(bottom_shapes)
-        learned = runtime.params or _make_learned(kind, runtime, bottom_shapes)
+        facts = kind.learned(layer)
+        learned = runtime.params or _make_learned(facts, runtime, bottom_shapes)
         _check_sizes(top_shapes)
         tops = self._make_tops(layer, kind, bottoms, top_shapes, runtime.device)
         node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
-        node.params = _make_params(layer, kind, learned)
+        node.params = _make_params(layer, kind, facts, learned)
         if self.fill and not runtime.params:  # a layer that brings its learned blobs has given them values
-            self._give_values(layer, kind, node.params)
+            self._give_values(layer, facts, node.params)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
         runtime.stream = seed
         runtime.params = [param.blob for param in node.params]
@@ -137,25 +139,29 @@ class _Builder:
         tops += [Value("(automatic)", shape, device=device) for shape in shapes[len(tops) : _least(kind)]]
         return tops
 
-    def _give_values(self, layer: LayerDefinition, kind: type[LayerType], params: list[Param]) -> None:
+    def _give_values(self, layer: LayerDefinition, facts: list[Learned], params: list[Param]) -> None:
         """Fill learned blobs, or take the values that the layer's own message holds."""
         given = layer.message.blobs
         if given and len(given) != len(params):
             raise layer.error(f"{len(given)} blobs given, the layer has {len(params)}", "blobs")
-        fillers = kind.fillers(layer)
         for index, param in enumerate(params):
             if given:
                 _load_given(layer, index, given[index], param.blob)
             else:
-                _fill(param.blob, fillers[index], self.seed, f"{layer.name}/{index}")
+                _fill(param.blob, facts[index].filler, self.seed, f"{layer.name}/{index}")
 
 
-def _make_learned(kind: type[LayerType], runtime: core.Layer, bottoms: list[list[int]]) -> list[core.Blob]:
-    layout = kind.gpu_weights if runtime.device == "cuda" else "plain"
-    return [core.Blob(shape, "float32", layout, runtime.device) for shape in runtime.param_shapes(bottoms)]
+def _make_learned(facts: list[Learned], runtime: core.Layer, bottoms: list[list[int]]) -> list[core.Blob]:
+    on_gpu = runtime.device == "cuda"
+    return [
+        core.Blob(shape, "float32", fact.layout if on_gpu else "plain", runtime.device)
+        for fact, shape in zip(facts, runtime.param_shapes(bottoms), strict=True)
+    ]
 
 
-def _make_params(layer: LayerDefinition, kind: type[LayerType], blobs: list[core.Blob]) -> list[Param]:
+def _make_params(
+    layer: LayerDefinition, kind: type[LayerType], facts: list[Learned], blobs: list[core.Blob]
+) -> list[Param]:
     specs = layer.message.param
     if len(specs) > len(blobs):
         raise layer.error(f"{len(specs)} param entries for {len(blobs)} learned blobs", "param", len(blobs))
@@ -163,7 +169,7 @@ def _make_params(layer: LayerDefinition, kind: type[LayerType], blobs: list[core
     for index, blob in enumerate(blobs):
         spec = specs[index] if index < len(specs) else schema.ParamSpec()
         param = Param(layer.name, index, spec.name, blob, spec.lr_mult, spec.decay_mult)
-        if not kind.learned(index):
+        if facts and not facts[index].trained:
             if index < len(specs) and spec.lr_mult != 0:
                 raise layer.error(
                     f"blob {index} of a {kind.type} layer is not learned: "
@@ -196,7 +202,7 @@ def layer_seed(seed: int, name: str) -> int:
 
 
 def _least(kind: type[LayerType]) -> int:
-    return kind.tops.least if kind.loss else 0
+    return count_of(kind.tops).least if kind.loss else 0
 
 
 def _load_given(layer: LayerDefinition, index: int, proto: Any, blob: core.Blob) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, between, exactly
+from ..rules import Rule
 
 
 class Accuracy(LayerType):
@@ -64,10 +65,8 @@ class Accuracy(LayerType):
 
     type = "Accuracy"
     param = "accuracy_param"
-    bottoms = exactly(2)
-    tops = between(1, 2)
-    plain_bottoms = (1,)
-    precision = "float32"
+    bottoms = (Bottom("scores", gradient=False), Bottom("labels", exact=True, plain=True, gradient=False))
+    tops = (Top("accuracy", exact=True), Top("accuracy of each class", exact=True, least=0))
     backward_reads = Reads()
     constraints = {"top_k": Rule(low=1)}
 
@@ -82,8 +81,3 @@ class Accuracy(LayerType):
             "ignore_label": int(param.ignore_label),
             "per_class": len(layer.tops) > 1,
         }
-
-    @classmethod
-    def forces_backward(cls, bottom: int) -> bool:
-        """See `LayerType.forces_backward`."""
-        return False

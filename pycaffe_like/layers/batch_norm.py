@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Learned, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
@@ -86,19 +87,15 @@ class BatchNorm(LayerType):
         }
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """See `LayerType.fillers`."""
-        zero = schema.FillerParameter()
-        if not _has_scale(layer):
-            return [zero] * 3
-        param = layer.message.batch_norm_param
-        scale = param.scale_filler if param.HasField("scale_filler") else schema.FillerParameter(value=1)
-        return [zero, zero, zero, scale, param.bias_filler]
-
-    @classmethod
-    def learned(cls, index: int) -> bool:
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
         """See `LayerType.learned`."""
-        return index > 2
+        statistics = [Learned(schema.FillerParameter(), trained=False)] * 3
+        if not _has_scale(layer):
+            return statistics
+        param = layer.message.batch_norm_param
+        one = schema.FillerParameter(value=1)
+        scale = Learned(param.scale_filler if param.HasField("scale_filler") else one)
+        return [*statistics, scale, Learned(param.bias_filler)]
 
 
 def _has_scale(layer: LayerDefinition) -> bool:

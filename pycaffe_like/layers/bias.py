@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Learned, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, between
+from ..rules import Rule
 
 
 class Bias(LayerType):
@@ -57,9 +58,8 @@ class Bias(LayerType):
 
     type = "Bias"
     param = "bias_param"
-    bottoms = between(1, 2)
+    bottoms = (Bottom("x"), Bottom("bias", plain=True, least=0))
     in_place = True
-    plain_bottoms = (1,)
     backward_reads = Reads()
     constraints = {"num_axes": Rule(low=-1)}
 
@@ -70,6 +70,6 @@ class Bias(LayerType):
         return {"axis": int(param.axis), "num_axes": int(param.num_axes)}
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """See `LayerType.fillers`."""
-        return [layer.message.bias_param.filler] if len(layer.bottoms) == 1 else []
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
+        """See `LayerType.learned`."""
+        return [Learned(layer.message.bias_param.filler)] if len(layer.bottoms) == 1 else []

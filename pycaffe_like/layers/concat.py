@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import at_least
 
 
 class Concat(LayerType):
@@ -53,7 +53,7 @@ class Concat(LayerType):
 
     type = "Concat"
     param = "concat_param"
-    bottoms = at_least(1)
+    bottoms = (Bottom(most=None),)
     backward_reads = Reads()
     writes_gradients = False
 

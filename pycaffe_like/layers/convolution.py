@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Learned, Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, at_least
+from ..rules import Rule
 
 _MAX_EXTENT = 2**15  # of kernel, stride, pad and dilation: keeps every index of the kernels below 2^31
 
@@ -82,13 +83,12 @@ class Convolution(LayerType):
 
     type = "Convolution"
     param = "convolution_param"
-    bottoms = at_least(1)
-    tops = at_least(1)
+    bottoms = (Bottom(most=None),)
+    tops = (Top(most=None),)
     same_count = True
     layout = "channels_last"
     takes_plain = True
     precision = "matrix"
-    gpu_weights = "channels_last"
     constraints = {
         "num_output": Rule(1, required=True),
         "kernel_size": Rule(1, _MAX_EXTENT),
@@ -146,10 +146,11 @@ class Convolution(LayerType):
         return super().device_of(layer, bottoms, wanted) if maps else "cpu"
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """See `LayerType.fillers`."""
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
+        """See `LayerType.learned`."""
         param = layer.message.convolution_param
-        return [param.weight_filler, param.bias_filler][: 1 + param.bias_term]
+        weights = Learned(param.weight_filler, layout="channels_last")
+        return [weights, Learned(param.bias_filler)][: 1 + param.bias_term]
 
 
 def window_arguments(layer: LayerDefinition, bottom: Shape) -> dict[str, list[int]]:

@@ -12,10 +12,11 @@ from ..data.lmdb_database import check_backend, open_database
 from ..data.loader import DataLoader
 from ..data.transformer import Transformer
 from ..errors import ConfigError
+from ..facts import Reads, Top
 from ..graph.locate import errors_of_layer
-from ..layer_type import LayerType, Reads, Shape
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, between, exactly
+from ..rules import Rule
 
 
 class Data(LayerType):
@@ -72,8 +73,8 @@ class Data(LayerType):
 
     type = "Data"
     param = "data_param"
-    bottoms = exactly(0)
-    tops = between(1, 2)
+    bottoms = ()
+    tops = (Top("data"), Top("labels", exact=True, least=0))
     layout = "channels_last"
     backward_reads = Reads()
     constraints = {"batch_size": Rule(1, required=True), "prefetch": Rule(1)}

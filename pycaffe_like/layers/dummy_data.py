@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import _core as core
 from ..errors import ConfigError
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
-from ..rules import at_least, exactly
 
 _LEGACY = ("num", "channels", "height", "width")
 
@@ -66,9 +66,8 @@ class DummyData(LayerType):
 
     type = "DummyData"
     param = "dummy_data_param"
-    bottoms = exactly(0)
-    tops = at_least(1)
-    precision = "float32"
+    bottoms = ()
+    tops = (Top(exact=True, most=None),)
     backward_reads = Reads()
 
     @classmethod

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import at_least
 
 log = logging.getLogger("caffe")
 
@@ -63,7 +63,7 @@ class Eltwise(LayerType):
 
     type = "Eltwise"
     param = "eltwise_param"
-    bottoms = at_least(2)
+    bottoms = (Bottom(least=2, most=None),)
 
     @classmethod
     def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:

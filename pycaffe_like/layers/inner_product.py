@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Learned, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -76,7 +77,7 @@ class InnerProduct(LayerType):
     def precision_of(cls, layer: LayerDefinition, bottom: Shape, *, learns: bool) -> str:
         """See `LayerType.precision_of`: few rows take less time than turning the weights to bfloat16."""
         rows = prod(bottom[: layer.message.inner_product_param.axis])
-        return "float32 only" if learns and rows < _ROWS_WORTH_BFLOAT16 else cls.precision
+        return "float32" if learns and rows < _ROWS_WORTH_BFLOAT16 else cls.precision
 
     @classmethod
     def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
@@ -97,7 +98,7 @@ class InnerProduct(LayerType):
         }
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """See `LayerType.fillers`."""
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
+        """See `LayerType.learned`."""
         param = layer.message.inner_product_param
-        return [param.weight_filler, param.bias_filler][: 1 + param.bias_term]
+        return [Learned(param.weight_filler), Learned(param.bias_filler)][: 1 + param.bias_term]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import at_least, exactly
 
 
 class Input(LayerType):
@@ -52,8 +52,8 @@ class Input(LayerType):
 
     type = "Input"
     param = "input_param"
-    bottoms = exactly(0)
-    tops = at_least(1)
+    bottoms = ()
+    tops = (Top(exact=True, most=None),)
     backward_reads = Reads()
 
     @classmethod

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 

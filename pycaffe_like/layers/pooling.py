@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, between
+from ..rules import Rule
 
 _MAX, _AVE, _STOCHASTIC = 0, 1, 2
 
@@ -80,7 +81,7 @@ class Pooling(LayerType):
 
     type = "Pooling"
     param = "pooling_param"
-    tops = between(1, 2)
+    tops = (Top("y"), Top("places", exact=True, least=0))
     layout = "channels_last"
     constraints = {
         "kernel_size": Rule(low=1),

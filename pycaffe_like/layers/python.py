@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from .. import _core as core
 from ..errors import ShapeError
+from ..facts import Bottom, Top
 from ..graph.locate import errors_of_user_code
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..pycuda_arrays import pycuda_context
-from ..rules import at_least
 from ..user_layers.user_code import check_allowed, load_class
 
 
@@ -99,11 +99,11 @@ class Python(LayerType):
 
     type = "Python"
     param = "python_param"
-    bottoms = at_least(0)
-    tops = at_least(0)
+    bottoms = (Bottom(exact=True, plain=True, least=0, most=None),)
+    tops = (Top(exact=True, plain=True, least=0, most=None),)
     in_place = True
     layout = "plain"
-    precision = "float32 only"
+    precision = "float32"
     writes_gradients = False
 
     @classmethod

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Learned, Reads
+from ..layer_type import LayerType, Shape
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
-from ..rules import Rule, between
+from ..rules import Rule
 
 
 class Scale(LayerType):
@@ -64,9 +65,8 @@ class Scale(LayerType):
 
     type = "Scale"
     param = "scale_param"
-    bottoms = between(1, 2)
+    bottoms = (Bottom("x"), Bottom("scale", plain=True, least=0))
     in_place = True
-    plain_bottoms = (1,)
     backward_reads = Reads(bottoms=True)
     constraints = {"num_axes": Rule(low=-1)}
 
@@ -77,12 +77,13 @@ class Scale(LayerType):
         return {"axis": int(param.axis), "num_axes": int(param.num_axes), "bias_term": bool(param.bias_term)}
 
     @classmethod
-    def fillers(cls, layer: LayerDefinition) -> list[Any]:
-        """See `LayerType.fillers`."""
+    def learned(cls, layer: LayerDefinition) -> list[Learned]:
+        """See `LayerType.learned`."""
         param = layer.message.scale_param
-        fillers = []
+        learned = []
         if len(layer.bottoms) == 1:
-            fillers.append(param.filler if param.HasField("filler") else schema.FillerParameter(value=1))
+            one = schema.FillerParameter(value=1)
+            learned.append(Learned(param.filler if param.HasField("filler") else one))
         if param.bias_term:
-            fillers.append(param.bias_filler)
-        return fillers
+            learned.append(Learned(param.bias_filler))
+        return learned

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer_type import LayerType, Reads
-from ..rules import at_least, exactly
+from ..facts import Bottom, Reads
+from ..layer_type import LayerType
 
 
 class Silence(LayerType):
@@ -43,6 +43,6 @@ class Silence(LayerType):
     """
 
     type = "Silence"
-    bottoms = at_least(1)
-    tops = exactly(0)
+    bottoms = (Bottom(most=None),)
+    tops = ()
     backward_reads = Reads()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Bottom, Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import between, exactly
 from .softmax import check_softmax_kind
 
 
@@ -78,11 +78,9 @@ class SoftmaxWithLoss(LayerType):
 
     type = "SoftmaxWithLoss"
     param = "softmax_param"
-    bottoms = exactly(2)
-    tops = between(1, 2)
+    bottoms = (Bottom("scores"), Bottom("labels", exact=True, plain=True, gradient=False))
+    tops = (Top("loss", exact=True), Top("probabilities", exact=True, least=0))
     loss = True
-    plain_bottoms = (1,)
-    precision = "float32"
     backward_reads = Reads(bottoms=True)
 
     @classmethod

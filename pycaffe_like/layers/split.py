@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer_type import LayerType, Reads, Shape
+from ..facts import Reads, Top
+from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from ..rules import at_least
 
 
 class Split(LayerType):
@@ -50,7 +50,7 @@ class Split(LayerType):
     """
 
     type = "Split"
-    tops = at_least(1)
+    tops = (Top(most=None),)
     backward_reads = Reads()
     writes_gradients = False
 

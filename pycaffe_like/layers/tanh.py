@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer_type import LayerType, Reads
+from ..facts import Reads
+from ..layer_type import LayerType
 
 
 class TanH(LayerType):

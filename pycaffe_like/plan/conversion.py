@@ -6,8 +6,9 @@ import dataclasses
 from typing import ClassVar
 
 from .. import _core as core
+from ..facts import Reads
 from ..graph.nodes import Node, Value
-from ..layer_type import LayerType, Reads
+from ..layer_type import LayerType
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
 

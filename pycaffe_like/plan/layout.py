@@ -33,11 +33,12 @@ def keep_plain(graph: Graph) -> Graph:
 def _connect(nodes: list[Node], node: Node, layout: str) -> None:
     """Append the node, and before it what brings its bottoms into the layout it computes in."""
     for index, value in enumerate(node.bottoms):
-        wanted = "plain" if index in node.kind.plain_bottoms else layout
+        wanted = "plain" if node.kind.bottom(index).plain else layout
         if _has_layout(value) and value.layout != wanted:
             convert_bottom(nodes, node, index, layout=wanted, dtype=value.dtype)
-    for top in node.tops:
-        top.layout = layout if top.memory_of is None else top.memory_of.layout
+    for index, top in enumerate(node.tops):
+        own = "plain" if node.kind.top(index).plain else layout
+        top.layout = own if top.memory_of is None else top.memory_of.layout
     nodes.append(node)
 
 

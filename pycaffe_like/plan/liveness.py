@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _core as core
+from ..facts import Reads
 from ..graph.nodes import Graph, Node, Value
-from ..layer_type import Reads
 
 Span = tuple[int, int]
 
@@ -76,11 +76,11 @@ def find_lives(graph: Graph, blobs: Mapping[Value, core.Blob]) -> Lives:
     lives = Lives()
     for step, node in enumerate(graph.nodes):
         moment = backward_moment(graph, step)
+        read = read_in_backward(node)
         for index, value in enumerate([*node.bottoms, *node.tops]):
             is_top = index >= len(node.bottoms)
             data, diff = _arrays(lives, blobs[value.root])
-            reads = backward_reads(node)
-            data.moments += [step, moment] if (reads.tops if is_top else reads.bottoms) else [step]
+            data.moments += [step, moment] if value in read else [step]
             diff.moments.append(moment)
             diff.written |= node.need_backward and not is_top and node.propagate_down[index]
             data.kept |= runs_python(node) or (is_top and is_kept(graph, node, value))
@@ -101,8 +101,16 @@ def _arrays(lives: Lives, blob: core.Blob) -> tuple[Array, Array]:
     return data, diff
 
 
-def backward_reads(node: Node) -> Reads:
-    """Whose data backward of a step reads."""
+def read_in_backward(node: Node) -> list[Value]:
+    """Find the bottoms and tops whose data backward of a step reads."""
+    reads, kind = _backward_reads(node), node.kind
+    return [
+        *(value for index, value in enumerate(node.bottoms) if reads.bottom(kind.bottoms, index)),
+        *(value for index, value in enumerate(node.tops) if reads.top(kind.tops, index)),
+    ]
+
+
+def _backward_reads(node: Node) -> Reads:
     if not node.need_backward:
         return Reads()
     arguments = node.arguments or {}

@@ -1,6 +1,7 @@
 """Precision pass: in a bfloat16 plan, matrix layers and what follows them work on bfloat16 activations.
 
-Learned blobs, statistics, labels and losses stay float32, and so does what a layer type says is faster so.
+Learned blobs, statistics and whatever is exact (labels, indices, boxes, losses) stay float32, and so does
+what a layer type says is faster so. What has met no matrix layer is not rounded either, unless one reads it.
 """
 
 from __future__ import annotations
@@ -37,14 +38,13 @@ def assign_precision(graph: Graph, precision: str, device: str) -> Graph:
         return _round_factors(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
-        wanted = _precision(node)
-        dtype = _dtype(node, wanted)
-        if wanted != "float32":
-            for index, value in enumerate(node.bottoms):
-                if value.dtype != dtype:
-                    convert_bottom(nodes, node, index, layout=value.layout, dtype=dtype)
-        for top in node.tops:
-            top.dtype = dtype
+        dtype = _dtype(node)
+        for index, value in enumerate(node.bottoms):
+            wanted = "float32" if node.kind.bottom(index).exact else dtype
+            if value.dtype != wanted:
+                convert_bottom(nodes, node, index, layout=value.layout, dtype=wanted)
+        for index, top in enumerate(node.tops):
+            top.dtype = "float32" if node.kind.top(index).exact else dtype
         nodes.append(node)
     graph.nodes = nodes
     return graph
@@ -65,9 +65,14 @@ def _precision(node: Node) -> str:
     return node.kind.precision_of(node.definition, node.bottoms[0].shape, learns=node.need_backward)
 
 
-def _dtype(node: Node, precision: str) -> str:
-    if precision == "matrix":
-        return "bfloat16"
-    if precision == "any" and any(value.dtype == "bfloat16" for value in node.bottoms):
-        return "bfloat16"
-    return "float32"
+def _dtype(node: Node) -> str:
+    """What a node computes in. One that takes any type does not round what only some of its bottoms are."""
+    precision = _precision(node)
+    if precision != "any":
+        return "bfloat16" if precision == "matrix" else "float32"
+    rounded = [
+        value.dtype == "bfloat16"
+        for index, value in enumerate(node.bottoms)
+        if not node.kind.bottom(index).exact
+    ]
+    return "bfloat16" if rounded and all(rounded) else "float32"

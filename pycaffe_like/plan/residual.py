@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..facts import Reads
 from ..graph.nodes import Graph, Node
-from ..layer_type import Reads
 from ..layers.batch_norm import BatchNorm
 from .remake import remake
 

@@ -5,7 +5,7 @@ import pytest
 
 import caffe
 from pycaffe_like.layer_type import layer_types
-from pycaffe_like.plan.liveness import backward_reads
+from pycaffe_like.plan.liveness import read_in_backward
 from pycaffe_like.testing import net_from_text
 
 # Types whose backward only ever sets gradients to zero, or that have none.
@@ -96,9 +96,7 @@ def data_backward_reads(net):
     """`data_id` of all arrays that some step reads."""
     needed = set()
     for node in net.plan.graph.nodes:
-        reads = backward_reads(node)
-        for value in (*(node.bottoms if reads.bottoms else ()), *(node.tops if reads.tops else ())):
-            needed.add(net.plan.blob(value).data_id)
+        needed.update(net.plan.blob(value).data_id for value in read_in_backward(node))
     return needed
 
 

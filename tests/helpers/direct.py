@@ -14,6 +14,8 @@ import torch
 from pycaffe_like import _core as core
 from pycaffe_like.device import default_device
 from pycaffe_like.layer_type import layer_types
+from pycaffe_like.prototxt import schema
+from pycaffe_like.prototxt.definition import LayerDefinition
 
 Array = npt.NDArray[np.float32]
 
@@ -74,7 +76,7 @@ def run(
     net = _Steps(layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
     layer = core.create_layer(kind, DEVICE, arguments)
-    layer.params = [_filled(values, _weights_layout(kind)) for values in params]
+    layer.params = [_filled(values, _weights_layout(kind, index)) for index, values in enumerate(params)]
     layer.param_propagate_down = list(learn or [True] * len(params))
     for blob, value in zip(layer.params, param_diffs):
         blob.diff[...] = value
@@ -139,8 +141,10 @@ def _filled(values: Array, layout: str = "plain") -> Any:
     return blob
 
 
-def _weights_layout(kind: str) -> str:
-    return layer_types()[kind].gpu_weights if DEVICE == "cuda" else "plain"
+def _weights_layout(kind: str, index: int) -> str:
+    """How a learned blob lies in memory, for a layer without parameters of its own."""
+    learned = layer_types()[kind].learned(LayerDefinition(schema.LayerParameter(type=kind)))
+    return learned[index].layout if DEVICE == "cuda" and index < len(learned) else "plain"
 
 
 def assert_near(got: npt.ArrayLike, wanted: npt.ArrayLike, dtype: str = "float32", terms: int = 1) -> None:

@@ -135,7 +135,7 @@ def between_matrix_layers(kind: str, phase: int = TEST, **options: Any) -> Net:
         if index not in example.labels:
             lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
             lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
-    if layer_types()[kind].forces_backward(0) and not layer_types()[kind].loss:
+    if example.bottoms and layer_types()[kind].bottom(0).gradient and not layer_types()[kind].loss:
         lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
     net = net_from_text("\n".join(lines), phase, seed=1, **options)
     fill(net, example.labels)

@@ -199,13 +199,13 @@ def test_layers_before_the_first_matrix_stay_float32():
     assert reorders(net) == ["conv/reorder_lrn"]
 
 
-def test_bottoms_of_two_types_are_made_bfloat16():
+def test_bottoms_of_two_types_are_not_rounded():
     net = build(
         X, layer("conv", "Convolution", "x", fields=CONV), source("y", 2, 5, 4, 6),
         layer("sum", "Eltwise", "conv y"), precision="bfloat16",
     )  # fmt: skip
-    assert dtypes(net)["sum"] == "bfloat16"
-    assert reorders(net) == ["conv/reorder_x", "sum/reorder_y"]
+    assert dtypes(net)["sum"] == "float32"
+    assert reorders(net) == ["conv/reorder_x", "sum/reorder_conv"]
 
 
 def test_losses_and_accuracies_take_bfloat16_and_make_float32():
