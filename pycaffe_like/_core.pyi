@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LayerShapes', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'layer_shapes', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class DeviceArray:
     """
     An array on the GPU, for packages that compute there.
@@ -214,6 +214,19 @@ class LmdbCursor:
         """
         Pass over records; returns how many there were.
         """
+class LayerShapes:
+    """
+    Shapes of what a layer makes, learns and carries.
+    """
+    @property
+    def params(self) -> list[list[int]]:
+        ...
+    @property
+    def state(self) -> list[list[int]]:
+        ...
+    @property
+    def tops(self) -> list[list[int]]:
+        ...
 class Layer:
     """
     A layer object; subclass it to write one in Python.
@@ -245,6 +258,15 @@ class Layer:
         ...
     @params.setter
     def params(self, arg0: collections.abc.Sequence[Blob]) -> None:
+        ...
+    @property
+    def shapes_at_run_time(self) -> bool:
+        ...
+    @property
+    def state(self) -> list[Blob]:
+        ...
+    @state.setter
+    def state(self, arg0: collections.abc.Sequence[Blob]) -> None:
         ...
     @property
     def stream(self) -> int:
@@ -400,6 +422,10 @@ def draw_below(bound: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], see
 def fill(blob: Blob, *, type: str, value: float, min: float, max: float, mean: float, std: float, sparse: int, variance_norm: str, seed: int, stream: int) -> None:
     """
     Fill a learned blob with its initial values.
+    """
+def layer_shapes(type: str | Layer, arguments: dict[str, typing.Any], bottoms: collections.abc.Sequence[collections.abc.Sequence[int]]) -> LayerShapes:
+    """
+    Shapes of all that a layer makes, learns and carries, for bottoms of these shapes: of a type with these arguments, or of a layer that has started.
     """
 def parse_datums(records: list[typing.Any]) -> tuple[numpy.typing.NDArray[typing.Any], list[tuple[int, str]]]:
     """

@@ -10,7 +10,8 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Literal
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from . import _core as core
 from .errors import ConfigError, nearest
@@ -18,7 +19,25 @@ from .facts import Bottom, Learned, Reads, Top, count_of, fact_at
 from .prototxt.definition import LayerDefinition
 from .rules import Rule
 
+if TYPE_CHECKING:
+    from .graph.nodes import Node
+
 Shape = Sequence[int]
+
+
+def top_count(node: Node) -> int:
+    """Values that a node makes."""
+    return sum(prod(top.shape) for top in node.tops)
+
+
+def bottom_count(node: Node) -> int:
+    """Values that a node is given."""
+    return sum(prod(bottom.shape) for bottom in node.bottoms)
+
+
+def masks_by_top(node: Node) -> bool:
+    """Whether backward masks the top's gradient by the top's data, for a ReLU that the node does as well."""
+    return bool(node.arguments.get("relu") and node.arguments.get("relu_backward", True))
 
 
 class LayerType:
@@ -55,6 +74,10 @@ class LayerType:
         Whose data must survive until backward.
     writes_gradients : bool
         Whether backward writes each bottom's gradient itself, all of it, to memory that no top shares.
+    recomputable : bool
+        Whether forward may run once more before backward, to make data again that was dropped.
+    runs_user_code : bool
+        Whether somebody else's code runs in it, which may look at any of its blobs.
     constraints : mapping of str to Rule
         Fields of the parameter message and the values they may have.
     """
@@ -73,6 +96,8 @@ class LayerType:
     precision: ClassVar[Literal["any", "matrix", "float32"]] = "any"
     backward_reads: ClassVar[Reads] = Reads(bottoms=True, tops=True)
     writes_gradients: ClassVar[bool] = True
+    recomputable: ClassVar[bool] = True
+    runs_user_code: ClassVar[bool] = False
     constraints: ClassVar[Mapping[str, Rule]] = {}
 
     @classmethod
@@ -86,9 +111,31 @@ class LayerType:
         return []
 
     @classmethod
-    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
-        """Make the layer object; types written in Python override this. `seed` is this layer's own."""
-        return core.create_layer(cls.type, device, cls.arguments(layer, bottoms))
+    def start(
+        cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int
+    ) -> core.Layer | None:
+        """Make the layer object before the plan is made, for types written in Python. `seed` is its own."""
+        return None
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """Whether a pass may set this argument of this very node, and so let it do another layer's work."""
+        return False
+
+    @classmethod
+    def work(cls, node: Node) -> dict[str, Any]:
+        """Arguments by which another step does this node's work as well; empty if none can."""
+        return {}
+
+    @classmethod
+    def passes_on(cls, layer: LayerDefinition) -> bool:
+        """Whether the top is the bottom, so that the layer need not run."""
+        return False
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """Operations of one forward pass, 2 for each multiply-add; one for each value made by default."""
+        return top_count(node)
 
     @classmethod
     def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
@@ -114,16 +161,8 @@ class LayerType:
         return cls.precision
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
-        """What backward of this very layer reads; `backward_reads` unless more is known.
-
-        Parameters
-        ----------
-        masks : bool
-            Whether a ReLU is fused into the step and backward masks the top's gradient by the top's data.
-        learns : bool
-            Whether the gradient of a learned blob is wanted.
-        """
+    def backward_reads_of(cls, node: Node) -> Reads:
+        """What backward of this very node reads; `backward_reads` unless more is known."""
         return cls.backward_reads
 
     @classmethod

@@ -10,7 +10,6 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -23,55 +22,17 @@ from .graph import trained_weights
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
+from .plan.chain import joining_passes
+from .plan.make import make_plan
 from .plan.memory import Memory, bytes_to_come, measure
-from .plan.placement import log_placement
-from .plan.plan import JOINING_PASSES, Plan, make_plan
+from .plan.options import NetOptions
+from .plan.plan import Plan
 from .seeds import next_seed
 
 log = logging.getLogger("caffe")
 
 Array = npt.NDArray[np.float32]
 TRAIN, TEST = 0, 1
-
-
-@dataclass(frozen=True)
-class NetOptions:
-    """How a net is built and planned, beyond what its prototxt says.
-
-    Attributes
-    ----------
-    seed : int, optional
-        Seed of fillers and layers; drawn from `set_random_seed`'s sequence or from entropy when not given.
-    precision : {"float32", "tf32", "bfloat16"}
-        Element type of activations; "tf32" is float32 whose matrix layers round factors on the GPU.
-    device : {"cpu", "cuda"}, optional
-        Where the layers run; as `set_mode_gpu` or `set_mode_cpu` said last when not given.
-    fill : bool
-        False leaves learned blobs without values and memory, to look at shapes and sizes only.
-    skip_passes : tuple of str
-        Passes of the planner to leave out, of those in `plan.plan.PASSES`.
-    keep_data : bool
-        False lets the data of intermediate blobs take turns in memory: only inputs, outputs and losses can
-        be read after forward, and a net built for phase TEST runs forward only.
-    keep_diffs : bool
-        False lets the gradients of intermediate blobs take turns in memory: they cannot be read after
-        backward.
-    max_memory : int, optional
-        Bytes the net may need; data is made again in backward where it would need more. Takes keep_data and
-        keep_diffs False.
-    history_sets : int
-        Arrays that a solver will add for each learned blob; they count in `max_memory`.
-    """
-
-    seed: int | None = None
-    precision: str = "float32"
-    device: str | None = None
-    fill: bool = True
-    skip_passes: tuple[str, ...] = ()
-    keep_data: bool = True
-    keep_diffs: bool = True
-    max_memory: int | None = None
-    history_sets: int = 0
 
 
 class PlannedNet:
@@ -88,13 +49,13 @@ class PlannedNet:
 
     def __init__(self, document: Any, state: Any, options: NetOptions) -> None:
         self.seed = next_seed() if options.seed is None else options.seed
-        self._options = options
         self.device = options.device or default_device()
+        self._options = dataclasses.replace(options, device=self.device)
         self.graph: Graph = build_graph(
             document, state, seed=self.seed, device=self.device, fill=options.fill
         )
         if self.device != "cpu":
-            log_placement(self.graph)
+            self._log_placement()
         self._order = {node.members[0]: index for index, node in enumerate(self.graph.nodes)}
         self._hooks: dict[str, list[Callable[[int], None]]] = {}
         self.iteration = 0
@@ -103,20 +64,17 @@ class PlannedNet:
             require_room(f"net '{self.name}'", bytes_to_come(self.plan, self.device))
         log.info("Network initialization done.")
 
-    def _make_plan(self) -> None:
-        keep = {} if not hasattr(self, "plan") else dict(self.blobs)
+    def _log_placement(self) -> None:
+        """Say which layers of a net on the GPU run on the CPU; sources of data do so as a rule."""
+        names = [node.name for node in self.graph.nodes if node.device == "cpu" and node.bottoms]
+        if names:
+            log.info("No GPU kernel, runs on the CPU: %s", ", ".join(names))
+
+    def _make_plan(self, earlier: Plan | None = None) -> None:
+        history = self._options.history_sets * sum(p.blob.bytes for p in self.graph.learnable)
         with errors_of_steps(self.graph):
             self.plan: Plan = make_plan(
-                self.graph,
-                precision=self._options.precision,
-                device=self.device,
-                skip_passes=self._options.skip_passes,
-                keep_data=self._options.keep_data,
-                keep_diffs=self._options.keep_diffs,
-                max_memory=self._options.max_memory,
-                reserved=self._options.history_sets * sum(p.blob.bytes for p in self.graph.learnable),
-                seed=self.seed,
-                keep=keep,
+                self.graph, self._options, reserved=history, seed=self.seed, earlier=earlier
             )
         self.blobs: OrderedDict[str, core.Blob] = self._visible_blobs()
 
@@ -141,10 +99,8 @@ class PlannedNet:
         """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs stay."""
         self.seed = seed
         self.plan.executor.seed = seed
-        for node in self.plan.graph.nodes:
-            node.layer.stream = layer_seed(seed, node.definition.name)
-            if hasattr(node.layer, "reseed"):
-                node.layer.reseed(node.layer.stream)
+        for name, source in self._sources().items():
+            source.reseed(layer_seed(seed, name))
 
     @property
     def name(self) -> str:
@@ -213,11 +169,11 @@ class PlannedNet:
         return cast("tuple[int, int]", steps)
 
     def _unfuse(self) -> None:
-        joining = [name for name in JOINING_PASSES if name not in self._options.skip_passes]
+        joining = [name for name in joining_passes() if name not in self._options.skip_passes]
         if joining:
             skipped = (*self._options.skip_passes, *joining)
             self._options = dataclasses.replace(self._options, skip_passes=skipped)
-            self._make_plan()
+            self._make_plan(self.plan)
 
     def reshape(self) -> None:
         """Bring all shapes up to date after an input blob was reshaped."""
@@ -280,20 +236,25 @@ class PlannedNet:
 
     # Data
 
+    def _sources(self) -> dict[str, Any]:
+        """Data layers by name."""
+        return {
+            node.name: node.started
+            for node in self.graph.nodes
+            if node.started and hasattr(node.started, "position")
+        }
+
     def data_positions(self) -> dict[str, int]:
         """Number of the record that each data layer delivers next, by layer name."""
-        return {
-            node.name: node.layer.position for node in self.graph.nodes if hasattr(node.layer, "position")
-        }
+        return {name: source.position for name, source in self._sources().items()}
 
     def set_data_positions(self, positions: dict[str, int]) -> None:
         """Let data layers go on at these records."""
-        for node in self.graph.nodes:
-            if node.name in positions and hasattr(node.layer, "position"):
-                node.layer.position = positions[node.name]
+        for name, source in self._sources().items():
+            if name in positions:
+                source.position = positions[name]
 
     def close(self) -> None:
         """Stop data threads and close databases."""
-        for node in self.graph.nodes:
-            if hasattr(node.layer, "close"):
-                node.layer.close()
+        for source in self._sources().values():
+            source.close()

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _core as core
-from .graph.flops import node_flops
 from .graph.nodes import Node, Value
 from .plan.liveness import read_in_backward
 from .pycaffe.net import Net
@@ -117,7 +116,7 @@ def _multiplies(node: Node) -> bool:
 
 
 def _forward(net: Net, node: Node, members: list[Node]) -> Work:
-    flops = sum(map(node_flops, members))
+    flops = sum(node.kind.flops(node) for node in members)
     if not node.bottoms:
         return Work(flops, 0)  # where data comes from is no matter of memory
     bottoms, tops = _moved(net, node)
@@ -146,7 +145,7 @@ def _backward(net: Net, node: Node, members: list[Node]) -> Work:
     if wanted:
         read += _param_bytes(node)
     written = _diff_bytes(net, wanted) + sum(int(param.blob.bytes) for param in learned)
-    return Work(passes * sum(map(node_flops, members)), read + written)
+    return Work(passes * sum(node.kind.flops(node) for node in members), read + written)
 
 
 def _passes_diff_on(net: Net, node: Node, wanted: list[Value]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _core as core
 from ..device import set_device, set_mode_gpu
 from ..errors import ConfigError, DeviceError
-from ..plan.plan import PASSES, check_passes
+from ..plan.chain import check_passes, optional_passes
 from ..user_layers import user_code
 from .flags import Flag
 
@@ -25,7 +25,7 @@ PLAN = {
     "precision": Flag(
         "float32", "type of activations: float32, bfloat16, or on a GPU tf32: float32 with rounded factors"
     ),
-    "skip_pass": Flag("", f"passes of the planner to leave out, separated by commas: {', '.join(PASSES)}"),
+    "skip_pass": Flag("", f"passes of the planner to leave out, by commas: {', '.join(optional_passes())}"),
 }
 MEMORY = {
     "max_memory": Flag(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from ..graph.flops import forward_flops, node_flops
+from ..graph.flops import forward_flops
 from ..graph.nodes import Graph, Node
 from ..net import TEST, TRAIN
-from ..plan.plan import make_plan
+from ..plan.make import make_plan
+from ..plan.options import NetOptions
 from ..plan.printout import describe
 from ..prototxt.upgrade import read_solver
 from ..pycaffe.net import Net
@@ -92,7 +93,7 @@ def _print_plan(net: Net, options: dict[str, Any]) -> None:
             print(f"\nplan, {name}:", *steps, sep="\n  ")
             shown[:] = steps
 
-    make_plan(net.graph, device=net.device, **options, watch=show)
+    make_plan(net.graph, NetOptions(device=net.device, **options), watch=show)
 
 
 def _model(flags: dict[str, Any]) -> tuple[str, int]:
@@ -126,7 +127,7 @@ def _row(node: Node) -> tuple[str, ...]:
     shapes = " ".join("x".join(map(str, top.shape)) or "1" for top in node.tops)
     params = sum(param.blob.count for param in node.params if param.owner is None)
     definition = node.definition
-    return definition.name, definition.type, shapes, f"{params:,}", f"{node_flops(node):,}"
+    return definition.name, definition.type, shapes, f"{params:,}", f"{node.kind.flops(node):,}"
 
 
 def _bytes(net: Net, history_sets: int) -> Iterable[str]:

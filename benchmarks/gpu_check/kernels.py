@@ -132,7 +132,7 @@ def measure(case: Case, divisor: int) -> list[tuple[str, int, float]]:
     """Name, least bytes and milliseconds of a case's passes, and of the conversions it needs."""
     bottoms = [(max(1, shape[0] // divisor), *shape[1:]) for shape in case.bottoms]
     node = make_layer(case.layer, bottoms)
-    if node.layer.device != "cuda":
+    if node.device != "cuda":
         return []
     alone = Alone(node, bottoms, case.layout)
     below, above = (2 * sum(map(math.prod, shapes)) for shapes in (bottoms, alone.top_shapes))
@@ -177,9 +177,12 @@ class Alone:
         for source in sources:
             _fill(source.data, random)
         inside = [self._convert("enter", source, "bfloat16") for source in sources]
-        self.top_shapes = node.layer.top_shapes([list(shape) for shape in bottoms])
+        layer = core.create_layer(node.kind.type, node.device, node.arguments)
+        layer.params = [param.blob for param in node.params]
+        layer.param_propagate_down = node.param_propagate_down
+        self.top_shapes = layer.top_shapes([list(shape) for shape in bottoms])
         tops = [core.Blob(shape, "bfloat16", layout, "cuda") for shape in self.top_shapes]
-        self._add("layer", node.layer, inside, tops)
+        self._add("layer", layer, inside, tops)
         for top in tops:
             end = self._convert("leave", top, "float32")
             _fill(end.diff, random)

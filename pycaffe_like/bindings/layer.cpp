@@ -1,4 +1,6 @@
 // Layers: created by type name, and written in Python by subclassing `Layer`.
+#include <variant>
+
 #include "bindings.hpp"
 #include "core/accelerator.hpp"
 #include "core/error.hpp"
@@ -101,6 +103,15 @@ class PyLayer : public Layer, public py::trampoline_self_life_support {
   const Device device_;
 };
 
+// What a layer makes, learns and carries from one forward to the next.
+struct LayerShapes {
+  std::vector<Shape> tops, params, state;
+};
+
+LayerShapes shapes_of(const Layer& layer, const std::vector<Shape>& bottoms) {
+  return {layer.top_shapes(bottoms), layer.param_shapes(bottoms), layer.state_shapes(bottoms)};
+}
+
 }  // namespace
 
 Device to_device(const std::string& name) {
@@ -112,6 +123,10 @@ Device to_device(const std::string& name) {
 const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
 void bind_layer(py::module_& m) {
+  py::class_<LayerShapes>(m, "LayerShapes", "Shapes of what a layer makes, learns and carries.")
+      .def_readonly("tops", &LayerShapes::tops)
+      .def_readonly("params", &LayerShapes::params)
+      .def_readonly("state", &LayerShapes::state);
   py::class_<Layer, PyLayer, py::smart_holder>(m, "Layer",
                                                "A layer object; subclass it to write one in Python.")
       .def(py::init_alias<const std::string&>(), py::arg("device") = "cpu")
@@ -119,6 +134,8 @@ void bind_layer(py::module_& m) {
            "Shapes of the tops for bottoms of these shapes.")
       .def("param_shapes", &Layer::param_shapes, py::arg("bottoms"), "Shapes of the learned blobs.")
       .def_readwrite("params", &Layer::params)
+      .def_readwrite("state", &Layer::state)
+      .def_property_readonly("shapes_at_run_time", &Layer::shapes_at_run_time)
       .def_readwrite("param_propagate_down", &Layer::param_propagate_down)
       .def_readwrite("stream", &Layer::stream)
       .def_property_readonly("device", [](const Layer& l) { return name_of(l.device()); })
@@ -131,6 +148,19 @@ void bind_layer(py::module_& m) {
         return create_layer(type, to_device(device), to_args(arguments));
       },
       py::arg("type"), py::arg("device"), py::arg("arguments"), "Create a layer by type name.");
+  m.def(
+      "layer_shapes",
+      [](const std::variant<std::string, std::shared_ptr<Layer>>& layer, const py::dict& arguments,
+         const std::vector<Shape>& bottoms) {
+        const auto* type = std::get_if<std::string>(&layer);
+        return shapes_of(type ? *create_layer(*type, Device::cpu, to_args(arguments))
+                              : *std::get<std::shared_ptr<Layer>>(layer),
+                         bottoms);
+      },
+      py::arg("type"), py::arg("arguments"), py::arg("bottoms"),
+      "Shapes of all that a layer makes, learns and carries, for bottoms of these shapes: of a type with "
+      "these "
+      "arguments, or of a layer that has started.");
   m.def(
       "registered_layers", [](const std::string& device) { return registered_layers(to_device(device)); },
       py::arg("device"), "Names of the types that have a kernel for the device, sorted.");

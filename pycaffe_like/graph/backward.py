@@ -34,8 +34,6 @@ def mark_backward(nodes: list[Node], *, force: bool = False) -> None:
     if force:
         for node in nodes:
             _force(node)
-    for node in nodes:
-        node.layer.param_propagate_down = node.param_propagate_down
 
 
 def _mark_forward(node: Node) -> None:

@@ -82,20 +82,22 @@ class _Builder:
         kind.check(layer)
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]
-        seed = self.seed ^ zlib.crc32(layer.name.encode())
-        runtime = kind.create(layer, bottom_shapes, kind.device_of(layer, bottom_shapes, self.device), seed)
-        top_shapes = runtime.top_shapes(bottom_shapes)
+        device = kind.device_of(layer, bottom_shapes, self.device)
+        started = kind.start(layer, bottom_shapes, device, layer_seed(self.seed, layer.name))
+        arguments = {} if started else kind.arguments(layer, bottom_shapes)
+        shapes = core.layer_shapes(started or kind.type, arguments, bottom_shapes)
+        _check_sizes(shapes.tops)
+        tops = self._make_tops(layer, kind, bottoms, shapes.tops, device)
+        node = Node(layer, kind, device, arguments, bottoms, tops, members=[layer.name], started=started)
+        node.stream = layer_stream(layer.name)
         facts = kind.learned(layer)
-        learned = runtime.params or _make_learned(facts, runtime, bottom_shapes)
-        _check_sizes(top_shapes)
-        tops = self._make_tops(layer, kind, bottoms, top_shapes, runtime.device)
-        node = Node(layer, kind, runtime, bottoms, tops, members=[layer.name])
+        brought = started.params if started else []
+        learned = brought or _make_learned(facts, shapes.params, device)
         node.params = _make_params(layer, kind, facts, learned)
-        if self.fill and not runtime.params:  # a layer that brings its learned blobs has given them values
+        node.state = [core.Blob(shape, device=device) for shape in shapes.state]
+        if self.fill and not brought:  # a layer that brings its learned blobs has given them values
             self._give_values(layer, facts, node.params)
         node.loss_weights = _loss_weights(layer, kind, len(tops))
-        runtime.stream = seed
-        runtime.params = [param.blob for param in node.params]
         self.nodes.append(node)
         self.params += node.params
         log.info("Setting up %s", layer.name)
@@ -151,11 +153,10 @@ class _Builder:
                 _fill(param.blob, facts[index].filler, self.seed, f"{layer.name}/{index}")
 
 
-def _make_learned(facts: list[Learned], runtime: core.Layer, bottoms: list[list[int]]) -> list[core.Blob]:
-    on_gpu = runtime.device == "cuda"
+def _make_learned(facts: list[Learned], shapes: list[list[int]], device: str) -> list[core.Blob]:
     return [
-        core.Blob(shape, "float32", fact.layout if on_gpu else "plain", runtime.device)
-        for fact, shape in zip(facts, runtime.param_shapes(bottoms), strict=True)
+        core.Blob(shape, "float32", fact.layout if device == "cuda" else "plain", device)
+        for fact, shape in zip(facts, shapes, strict=True)
     ]
 
 
@@ -197,8 +198,13 @@ def _fill(blob: core.Blob, filler: Any, seed: int, stream: str) -> None:
 
 
 def layer_seed(seed: int, name: str) -> int:
-    """Seed of one layer's random numbers in a net of this seed."""
-    return seed ^ zlib.crc32(name.encode())
+    """Seed of a layer that draws its random numbers itself, in a net of this seed."""
+    return seed ^ layer_stream(name)
+
+
+def layer_stream(name: str) -> int:
+    """Tell a layer's random numbers from those of others, which have the net's seed as well."""
+    return zlib.crc32(name.encode())
 
 
 def _least(kind: type[LayerType]) -> int:

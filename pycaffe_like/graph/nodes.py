@@ -87,21 +87,50 @@ class Param:
 
 @dataclass(eq=False)
 class Node:
-    """One call of a layer."""
+    """One call of a layer: data, until the plan is lowered.
+
+    Attributes
+    ----------
+    definition : LayerDefinition
+        As declared.
+    kind : type of LayerType
+    device : str
+        "cpu" or "cuda".
+    arguments : dict
+        Of the C++ layer's constructor: canonical, complete. Passes change them.
+    bottoms, tops : list of Value
+    params : list of Param
+        Learned blobs, also those of other layers whose work it does.
+    state : list of core.Blob
+        What its layer carries from one forward to the next.
+    loss_weights, propagate_down, param_propagate_down : list
+        One for each top, bottom, param.
+    members : list of str
+        Names of the declared layers it stands for.
+    label : str
+        Name of a node that stands for none.
+    stream : int
+        Tells its random numbers from those of others in the net.
+    started : core.Layer or None
+        The layer object, for types that start before the plan is made: sources of data, users' own.
+    """
 
     definition: LayerDefinition
     kind: type[LayerType]
-    layer: core.Layer
+    device: str
+    arguments: dict[str, Any]
     bottoms: list[Value]
     tops: list[Value]
     params: list[Param] = field(default_factory=list)
+    state: list[core.Blob] = field(default_factory=list)
     param_propagate_down: list[bool] = field(default_factory=list)
     loss_weights: list[float] = field(default_factory=list)
     propagate_down: list[bool] = field(default_factory=list)
     need_backward: bool = False
-    members: list[str] = field(default_factory=list)  # names of the declared layers it stands for
-    label: str = ""  # name of a node that stands for none
-    arguments: dict[str, Any] | None = None  # of its layer, where a pass has chosen them
+    members: list[str] = field(default_factory=list)
+    label: str = ""
+    stream: int = 0
+    started: core.Layer | None = None
 
     @property
     def name(self) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Learned, Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, top_count
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
@@ -69,7 +70,6 @@ class BatchNorm(LayerType):
     in_place = True
     layout = "channels_last"
     takes_plain = True
-    backward_reads = Reads(bottoms=True)
     constraints = {"eps": Rule(0, low_open=True), "moving_average_fraction": Rule(0, 1)}
 
     @classmethod
@@ -96,6 +96,35 @@ class BatchNorm(LayerType):
         one = schema.FillerParameter(value=1)
         scale = Learned(param.scale_filler if param.HasField("scale_filler") else one)
         return [*statistics, scale, Learned(param.bias_filler)]
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`; with a scale of its own it leaves the rest to others."""
+        now = node.arguments
+        if _has_scale(node.definition):
+            return False
+        if argument == "scale_bias":
+            return not now["scale_bias"] and not now["relu"]
+        if argument == "addend":
+            return node.device == "cuda" and node.propagate_down == [True] and not now["relu"]
+        return argument == "relu" and not now["relu"]
+
+    @classmethod
+    def work(cls, node: Node) -> dict[str, Any]:
+        """See `LayerType.work`: stored statistics can be part of the weights of the layer below."""
+        if _has_scale(node.definition) or not node.arguments["use_global_stats"]:
+            return {}
+        return {"batch_norm": True, "eps": node.arguments["eps"]}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`."""
+        return 2 * top_count(node)
+
+    @classmethod
+    def backward_reads_of(cls, node: Node) -> Reads:
+        """See `LayerType.backward_reads_of`: the ReLU of a sum masks by the sum."""
+        return Reads(bottoms=(0,), tops=bool(node.arguments["addend"] and node.arguments["relu"]))
 
 
 def _has_scale(layer: LayerDefinition) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Bottom, Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -73,3 +74,8 @@ class Concat(LayerType):
             raise layer.error(
                 problem, "concat_param", "concat_dim", hint="concat_dim is the older name of axis"
             )
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Bottom, Learned, Reads, Top
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, masks_by_top, top_count
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -110,9 +111,9 @@ class Convolution(LayerType):
         return "channels_last" if layer.message.convolution_param.axis == 1 else "plain"
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+    def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
-        return Reads(bottoms=learns, tops=masks)
+        return Reads(bottoms=any(node.param_propagate_down), tops=masks_by_top(node))
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
@@ -151,6 +152,30 @@ class Convolution(LayerType):
         param = layer.message.convolution_param
         weights = Learned(param.weight_filler, layout="channels_last")
         return [weights, Learned(param.bias_filler)][: 1 + param.bias_term]
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`."""
+        now, is_map = node.arguments, node.definition.message.convolution_param.axis == 1
+        if argument in ("batch_norm", "eps"):  # they would spoil the gradient of the weights
+            return is_map and not node.need_backward and not now["batch_norm"] and not now["relu"]
+        if argument == "scale_bias":
+            return bool(now["batch_norm"] and not now["scale_bias"] and not now["relu"])
+        if argument == "addend":
+            return len(node.bottoms) == 1 and not node.need_backward and not now["relu"]
+        if argument == "accumulates":
+            return node.device == "cuda" and len(node.bottoms) == 1
+        if argument == "relu_backward":
+            return bool(now["relu"])
+        if argument == "tf32":
+            return node.device == "cuda"
+        return argument == "winograd" or (argument == "relu" and not now["relu"])
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: each output is a sum of as many products as one channel has weights."""
+        weights: int = node.params[0].blob.count // node.tops[0].shape[1]
+        return top_count(node) * (2 * weights + (len(node.params) > 1))
 
 
 def window_arguments(layer: LayerDefinition, bottom: Shape) -> dict[str, list[int]]:

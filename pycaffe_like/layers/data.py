@@ -14,6 +14,7 @@ from ..data.transformer import Transformer
 from ..errors import ConfigError
 from ..facts import Reads, Top
 from ..graph.locate import errors_of_layer
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
@@ -99,9 +100,14 @@ class Data(LayerType):
             raise layer.error(error.problem, "data_param", "backend", hint=hint) from None
 
     @classmethod
-    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
-        """See `LayerType.create`."""
+    def start(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
+        """See `LayerType.start`."""
         return DataLayer(layer, seed)
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0
 
 
 class DataLayer(core.Layer):

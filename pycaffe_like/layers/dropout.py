@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, top_count
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -66,3 +67,13 @@ class Dropout(LayerType):
             "dropout_ratio": float(layer.message.dropout_param.dropout_ratio),
             "training": layer.training,
         }
+
+    @classmethod
+    def passes_on(cls, layer: LayerDefinition) -> bool:
+        """See `LayerType.passes_on`."""
+        return not layer.training
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`."""
+        return top_count(node) if node.definition.training else 0

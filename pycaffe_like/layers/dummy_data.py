@@ -8,6 +8,7 @@ from typing import Any
 from .. import _core as core
 from ..errors import ConfigError
 from ..facts import Reads, Top
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
@@ -100,6 +101,11 @@ class DummyData(LayerType):
         _check_times(layer, "data_filler", at_least_once=False)
         for index, filler in enumerate(param.data_filler):
             _check_filler(layer, index, filler)
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0
 
 
 def _check_times(layer: LayerDefinition, field: str, *, at_least_once: bool) -> None:

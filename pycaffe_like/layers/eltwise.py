@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Bottom, Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, masks_by_top, top_count
 from ..prototxt.definition import LayerDefinition
 
 log = logging.getLogger("caffe")
@@ -66,11 +67,11 @@ class Eltwise(LayerType):
     bottoms = (Bottom(least=2, most=None),)
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+    def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
-        param = layer.message.eltwise_param
+        param = node.definition.message.eltwise_param
         if param.operation == param.SUM:
-            return Reads(tops=masks)
+            return Reads(tops=masks_by_top(node))
         return Reads(bottoms=True, tops=param.operation == param.PROD and not param.stable_prod_grad)
 
     @classmethod
@@ -105,3 +106,23 @@ class Eltwise(LayerType):
             raise layer.error(problem, "eltwise_param", "coeff", len(param.coeff) - 1)
         if operation == "MAX":
             log.warning("%s: coeff has no effect with operation MAX", layer.name)
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`."""
+        if argument == "relu":
+            return node.arguments["operation"] == "SUM" and not node.arguments["relu"]
+        return argument == "relu_backward" and bool(node.arguments["relu"])
+
+    @classmethod
+    def work(cls, node: Node) -> dict[str, Any]:
+        """See `LayerType.work`: a plain sum of two is an addend to whoever makes one of them."""
+        plain = node.arguments["operation"] == "SUM" and node.arguments["coeff"] == [1.0, 1.0]
+        if not plain:
+            return {}
+        return {"addend": True, "relu": True} if node.arguments["relu"] else {"addend": True}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`."""
+        return top_count(node) * (len(node.bottoms) - 1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -63,3 +64,8 @@ class Flatten(LayerType):
         """See `LayerType.arguments`."""
         param = layer.message.flatten_param
         return {"axis": int(param.axis), "end_axis": int(param.end_axis)}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0

@@ -7,7 +7,8 @@ from math import prod
 from typing import Any
 
 from ..facts import Learned, Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, masks_by_top, top_count
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -80,9 +81,9 @@ class InnerProduct(LayerType):
         return "float32" if learns and rows < _ROWS_WORTH_BFLOAT16 else cls.precision
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+    def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
-        return Reads(bottoms=learns, tops=masks)
+        return Reads(bottoms=any(node.param_propagate_down), tops=masks_by_top(node))
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
@@ -102,3 +103,16 @@ class InnerProduct(LayerType):
         """See `LayerType.learned`."""
         param = layer.message.inner_product_param
         return [Learned(param.weight_filler), Learned(param.bias_filler)][: 1 + param.bias_term]
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`."""
+        return (argument == "relu" and not node.arguments["relu"]) or (
+            argument == "tf32" and node.device == "cuda"
+        )
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: each output is a sum of as many products as one channel has weights."""
+        weights: int = node.params[0].blob.count // node.tops[0].shape[-1]
+        return top_count(node) * (2 * weights + (len(node.params) > 1))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads, Top
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -72,3 +73,8 @@ class Input(LayerType):
         if shapes not in (0, 1, tops):
             problem = f"shape must be given once for all tops or once for each of {tops}, got {shapes}"
             raise layer.error(problem, "input_param", "shape", shapes - 1)
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0

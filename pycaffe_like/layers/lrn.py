@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, top_count
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -90,3 +91,10 @@ class LRN(LayerType):
             "beta": float(param.beta),
             "k": float(param.k),
         }
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: square each value, sum over the window, take a power and multiply."""
+        param = node.definition.message.lrn_param
+        window: int = param.local_size if param.norm_region == 0 else param.local_size**2
+        return top_count(node) * (window + 3)

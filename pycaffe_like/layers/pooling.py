@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..facts import Reads, Top
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, bottom_count
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 
@@ -107,10 +109,10 @@ class Pooling(LayerType):
             _check_window(layer)
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+    def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
-        maximum = layer.message.pooling_param.pool == _MAX
-        return Reads(bottoms=maximum and not layer.training)  # training notes which elements were taken
+        takes_notes = node.definition.training  # of which elements were taken
+        return Reads(bottoms=node.arguments["method"] == "max" and not takes_notes)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
@@ -127,6 +129,18 @@ class Pooling(LayerType):
             "relu_below": False,
             "training": layer.training,
         }
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`; the places in a second top are of all maxima."""
+        is_plain_max = node.arguments["method"] == "max" and not node.arguments["places"]
+        return argument == "relu_below" and is_plain_max and bool(node.propagate_down[0])
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: one operation for each value in a window."""
+        height, width = node.arguments["kernel"]
+        return bottom_count(node) if node.arguments["global"] else prod(node.tops[0].shape) * height * width
 
 
 def _pair(param: Any, square: str, stem: str) -> list[int]:

@@ -10,6 +10,7 @@ from .. import _core as core
 from ..errors import ShapeError
 from ..facts import Bottom, Top
 from ..graph.locate import errors_of_user_code
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..pycuda_arrays import pycuda_context
@@ -105,6 +106,8 @@ class Python(LayerType):
     layout = "plain"
     precision = "float32"
     writes_gradients = False
+    recomputable = False
+    runs_user_code = True
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:
@@ -116,8 +119,8 @@ class Python(LayerType):
                 raise layer.error(f"{field} is missing", "python_param", hint=f"set python_param.{field}")
 
     @classmethod
-    def create(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
-        """See `LayerType.create`."""
+    def start(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
+        """See `LayerType.start`."""
         return PythonLayer(layer, bottoms, device)
 
     @classmethod
@@ -126,6 +129,11 @@ class Python(LayerType):
         user_class = load_class(layer)
         computes_there = hasattr(user_class, "forward_gpu") or hasattr(user_class, "backward_gpu")
         return wanted if computes_there else "cpu"
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0
 
 
 class PythonLayer(core.Layer):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -53,9 +54,9 @@ class ReLU(LayerType):
     in_place = True
 
     @classmethod
-    def backward_reads_of(cls, layer: LayerDefinition, *, masks: bool, learns: bool) -> Reads:
+    def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
-        return Reads(bottoms=True) if layer.message.relu_param.negative_slope < 0 else Reads(tops=True)
+        return Reads(bottoms=True) if node.arguments["negative_slope"] < 0 else Reads(tops=True)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
@@ -66,3 +67,8 @@ class ReLU(LayerType):
     def allows_in_place(cls, layer: LayerDefinition) -> bool:
         """See `LayerType.allows_in_place`."""
         return bool(layer.message.relu_param.negative_slope >= 0)
+
+    @classmethod
+    def work(cls, node: Node) -> dict[str, Any]:
+        """See `LayerType.work`."""
+        return {} if node.arguments["negative_slope"] else {"relu": True}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
@@ -83,3 +84,8 @@ class Reshape(LayerType):
                 raise layer.error(f"dim must be an int >= -1, got {dim}", *path)
             if dim == -1 and -1 in dims[:index]:
                 raise layer.error("only one dim can be -1, got a second one", *path)
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0

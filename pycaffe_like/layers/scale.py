@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Bottom, Learned, Reads
-from ..layer_type import LayerType, Shape
+from ..graph.nodes import Node
+from ..layer_type import LayerType, Shape, top_count
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
@@ -87,3 +88,15 @@ class Scale(LayerType):
         if param.bias_term:
             learned.append(Learned(param.bias_filler))
         return learned
+
+    @classmethod
+    def work(cls, node: Node) -> dict[str, Any]:
+        """See `LayerType.work`: with one scale and one shift a channel it is the end of a BatchNorm."""
+        param = node.definition.message.scale_param
+        of_channels = len(node.bottoms) == 1 and param.bias_term and param.axis == 1 and param.num_axes == 1
+        return {"scale_bias": True} if of_channels else {}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`."""
+        return 2 * top_count(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..facts import Bottom, Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType
 
 
@@ -46,3 +47,8 @@ class Silence(LayerType):
     bottoms = (Bottom(most=None),)
     tops = ()
     backward_reads = Reads()
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..facts import Reads
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -68,6 +70,11 @@ class Softmax(LayerType):
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         return {"axis": int(layer.message.softmax_param.axis)}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: maximum, difference, exponential, sum, division."""
+        return 5 * prod(node.bottoms[0].shape)
 
 
 def check_softmax_kind(layer: LayerDefinition) -> None:

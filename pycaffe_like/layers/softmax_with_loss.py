@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..facts import Bottom, Reads, Top
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 from .softmax import check_softmax_kind
@@ -107,6 +109,11 @@ class SoftmaxWithLoss(LayerType):
             "weighs_classes": bool(param.weight_by_label_freqs),
             "probabilities": len(layer.tops) > 1,
         }
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: maximum, difference, exponential, sum, division."""
+        return 5 * prod(node.bottoms[0].shape)
 
 
 def _normalization(param: Any) -> str:

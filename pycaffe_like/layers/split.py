@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads, Top
+from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
 
@@ -58,3 +59,13 @@ class Split(LayerType):
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         return {"tops": len(layer.tops), "shared_diffs": []}
+
+    @classmethod
+    def flops(cls, node: Node) -> int:
+        """See `LayerType.flops`: data is only moved."""
+        return 0
+
+    @classmethod
+    def takes(cls, node: Node, argument: str) -> bool:
+        """See `LayerType.takes`."""
+        return argument == "shared_diffs" and node.device == "cuda"

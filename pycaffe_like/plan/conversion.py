@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from .. import _core as core
 from ..facts import Reads
 from ..graph.nodes import Node, Value
 from ..layer_type import LayerType
@@ -16,13 +15,17 @@ from ..prototxt.definition import LayerDefinition
 class _Reorder(LayerType):
     """Not a type users can write: it only gives the node its traits."""
 
+    type: ClassVar = "Reorder"
     layout: ClassVar = "any"
     backward_reads: ClassVar = Reads()
     writes_gradients: ClassVar = False
 
 
 class _Transfer(_Reorder):
-    """The same for copies between the devices."""
+    """The same for copies between the devices; what was copied may have gone on to the next batch."""
+
+    type: ClassVar = "Transfer"
+    recomputable: ClassVar = False
 
 
 def transfer_bottom(nodes: list[Node], node: Node, index: int, device: str) -> None:
@@ -32,7 +35,7 @@ def transfer_bottom(nodes: list[Node], node: Node, index: int, device: str) -> N
     """
     value = node.bottoms[index]
     copied = dataclasses.replace(value, device=device, memory_of=None, hidden=True)
-    nodes.append(_conversion("Transfer", node, value, copied, node.propagate_down[index]))
+    nodes.append(_conversion(_Transfer, node, value, copied, node.propagate_down[index]))
     _replace_bottom(node, index, copied)
 
 
@@ -46,7 +49,7 @@ def convert_bottom(nodes: list[Node], node: Node, index: int, *, layout: str, dt
         value.layout, value.dtype = layout, dtype  # made for this node alone: one Reorder does both
         return
     converted = dataclasses.replace(value, dtype=dtype, layout=layout, memory_of=None, hidden=True)
-    nodes.append(_conversion("Reorder", node, value, converted, node.propagate_down[index]))
+    nodes.append(_conversion(_Reorder, node, value, converted, node.propagate_down[index]))
     _replace_bottom(node, index, converted)
 
 
@@ -66,7 +69,7 @@ def convert_top(nodes: list[Node], node: Node, index: int, *, layout: str) -> No
     top = node.tops[index]
     made = dataclasses.replace(top, hidden=True)
     top.layout, top.memory_of = layout, None
-    reorder = _conversion("Reorder", node, made, top, node.need_backward)
+    reorder = _conversion(_Reorder, node, made, top, node.need_backward)
     reorder.members = list(node.members)
     reorder.loss_weights = [node.loss_weights[index]]
     node.tops[index] = made
@@ -74,12 +77,15 @@ def convert_top(nodes: list[Node], node: Node, index: int, *, layout: str) -> No
     nodes.append(reorder)
 
 
-def _conversion(type: str, node: Node, source: Value, target: Value, propagate_down: bool) -> Node:
-    message = schema.LayerParameter(name=f"{node.name}/{type.lower()}_{source.name}", type=type)
+def _conversion(
+    kind: type[LayerType], node: Node, source: Value, target: Value, propagate_down: bool
+) -> Node:
+    message = schema.LayerParameter(name=f"{node.name}/{kind.type.lower()}_{source.name}", type=kind.type)
     return Node(
         LayerDefinition(message),
-        _Reorder if type == "Reorder" else _Transfer,
-        core.create_layer(type, source.device if type == "Reorder" else "cpu", {}),
+        kind,
+        source.device if kind is _Reorder else "cpu",
+        {},
         [source],
         [target],
         loss_weights=[0.0],

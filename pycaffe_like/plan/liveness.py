@@ -83,7 +83,7 @@ def find_lives(graph: Graph, blobs: Mapping[Value, core.Blob]) -> Lives:
             data.moments += [step, moment] if value in read else [step]
             diff.moments.append(moment)
             diff.written |= node.need_backward and not is_top and node.propagate_down[index]
-            data.kept |= runs_python(node) or (is_top and is_kept(graph, node, value))
+            data.kept |= node.kind.runs_user_code or (is_top and is_kept(graph, node, value))
             diff.kept |= is_kept(graph, node, value)
             if is_top:
                 data.written = True
@@ -111,20 +111,11 @@ def read_in_backward(node: Node) -> list[Value]:
 
 
 def _backward_reads(node: Node) -> Reads:
-    if not node.need_backward:
-        return Reads()
-    arguments = node.arguments or {}
-    masks = arguments.get("relu", False) and arguments.get("relu_backward", True)
-    return node.kind.backward_reads_of(node.definition, masks=masks, learns=any(node.param_propagate_down))
+    return node.kind.backward_reads_of(node) if node.need_backward else Reads()
 
 
 def is_kept(graph: Graph, node: Node, value: Value) -> bool:
     """Inputs, outputs, losses, and whatever the outside fills or reads: sources, layers written in Python."""
     named = not value.hidden and (value.name in graph.inputs or value.name in graph.outputs)
     weighs = any(weight and top is value for weight, top in zip(node.loss_weights, node.tops))
-    return named or weighs or not node.bottoms or runs_python(node)
-
-
-def runs_python(node: Node) -> bool:
-    """Whether the layer is written in Python."""
-    return type(node.layer) is not core.Layer
+    return named or weighs or not node.bottoms or node.kind.runs_user_code

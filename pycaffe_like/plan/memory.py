@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from .. import _core as core
-
-if TYPE_CHECKING:
-    from .plan import Plan
+from .plan import Plan
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Memory:
     params, param_diffs
         Of learned blobs.
     private
-        What layers keep for themselves: masks, packed weights, statistics.
+        What layers keep for themselves: masks, packed weights, statistics, states.
     arena
         Data and diffs that are not kept and take turns.
     scratch
@@ -62,7 +59,7 @@ def measure(plan: Plan) -> Memory:
     }
     return Memory(
         **sizes,
-        private=sum(node.layer.private_bytes(node.need_backward) for node in plan.graph.nodes),
+        private=sum(_private_bytes(plan, device) for device in ("cpu", "cuda")),
         arena=plan.arena.bytes,
         scratch=sum(plan.executor.scratch_bytes(device) for device in ("cpu", "cuda")),
     )
@@ -72,12 +69,18 @@ def bytes_to_come(plan: Plan, device: str) -> int:
     """Add up what the plan has not allocated yet on a device, and all of scratch and what layers keep."""
     arrays = [array for arrays in _arrays(plan).values() for array in arrays.values()]
     arrays.append(_Array(plan.arena.bytes, plan.arena.device, plan.arena.allocated))
-    layers = [node for node in plan.graph.nodes if node.layer.device == device]
     return (
         sum(array.bytes for array in arrays if array.device == device and not array.allocated)
-        + sum(node.layer.private_bytes(node.need_backward) for node in layers)
+        + _private_bytes(plan, device)
         + plan.executor.scratch_bytes(device)
     )
+
+
+def _private_bytes(plan: Plan, device: str) -> int:
+    """What layers on a device keep, and their states."""
+    steps = [each for each in zip(plan.graph.nodes, plan.layers) if each[0].device == device]
+    kept = sum(layer.private_bytes(node.need_backward) for node, layer in steps)
+    return kept + sum(blob.bytes for node, _ in steps for blob in node.state)
 
 
 def _arrays(plan: Plan) -> dict[str, _Arrays]:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core as core
-from ..graph.flops import node_flops
 from ..graph.nodes import Graph, Node, Value
 from .arena import arena_bytes, pack
 from .liveness import Array, Lives, Span, backward_moment
@@ -78,8 +77,8 @@ def make_problem(
         makers = [graph.nodes[step] for step in array.makers]
         if any(lives.data[blobs[top.root].data_id] is not array for node in makers for top in node.tops):
             continue  # a step would overwrite something else as well
-        if any(node.definition.type == "Transfer" for node in makers):
-            continue  # what was copied may have gone on to the next batch
+        if any(node.state or not node.kind.recomputable for node in makers):
+            continue
         bottoms = [lives.data[blobs[value.root].data_id] for node in makers for value in node.bottoms]
         problem.sources[array] = [source for source in bottoms if source is not array and source in pooled]
         problem.seconds[array] = sum(_seconds(node) for node in makers)
@@ -203,4 +202,4 @@ def _packed_bytes(problem: Problem, schedule: Schedule) -> int:
 
 def _seconds(node: Node) -> float:
     moved = 4 * sum(prod(value.shape) for value in (*node.bottoms, *node.tops))
-    return node_flops(node) / _FLOPS_PER_SECOND + moved / _BYTES_PER_SECOND
+    return node.kind.flops(node) / _FLOPS_PER_SECOND + moved / _BYTES_PER_SECOND

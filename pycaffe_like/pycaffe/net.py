@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from .. import _core as core
 from ..layers.python import PythonLayer
-from ..net import TEST, TRAIN, Array, NetOptions, PlannedNet
+from ..net import TEST, TRAIN, Array, PlannedNet
+from ..plan.options import NetOptions
 from ..prototxt import schema
 from ..prototxt.upgrade import read_net
 
@@ -94,8 +95,8 @@ class Net(PlannedNet):
     def layers(self) -> list[Any]:
         """One entry a layer, in order; layers written in Python stand for themselves."""
         return [
-            node.layer.user_layer
-            if isinstance(node.layer, PythonLayer)
+            node.started.user_layer
+            if isinstance(node.started, PythonLayer)
             else LayerView(node.definition.type, [param.blob for param in node.params])
             for node in self.graph.nodes
         ]

@@ -21,8 +21,8 @@ from ..device import require_room
 from ..errors import ConfigError
 from ..graph.locate import errors_of_steps
 from ..logs import progress as progress_bar
-from ..net import NetOptions
 from ..plan.memory import bytes_to_come
+from ..plan.options import NetOptions
 from ..prototxt import schema
 from ..prototxt import text as prototext
 from ..prototxt.text import Document

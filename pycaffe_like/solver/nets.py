@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..net import TEST, TRAIN, NetOptions
+from ..net import TEST, TRAIN
+from ..plan.options import NetOptions
 from ..prototxt import schema
 from ..prototxt.text import Document
 from ..prototxt.upgrade import NetDocument, embedded_net, read_net

@@ -107,10 +107,9 @@ def test_predicted_shapes_are_the_real_ones(kind, phase):
     net = build(kind, phase)
     node = net.graph.nodes[-1]
     net.forward()
-    assert real_shapes(net, node) == node.layer.top_shapes([bottom.shape for bottom in node.bottoms])
-    assert [list(param.blob.shape) for param in node.params] == node.layer.param_shapes(
-        [bottom.shape for bottom in node.bottoms]
-    )
+    layer, bottoms = net.plan.layers[-1], [bottom.shape for bottom in node.bottoms]
+    assert real_shapes(net, node) == layer.top_shapes(bottoms)
+    assert [list(param.blob.shape) for param in node.params] == layer.param_shapes(bottoms)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if EXAMPLES[kind].bottoms])
@@ -126,7 +125,7 @@ def test_another_batch_size_gives_the_predicted_shapes(kind):
         node = net.graph.nodes[-1]
         bottoms = [list(net.blobs[name].shape) for name in node.definition.bottoms]
         assert bottoms[0][0] == batch
-        assert real_shapes(net, node) == node.layer.top_shapes(bottoms)
+        assert real_shapes(net, node) == net.plan.layers[-1].top_shapes(bottoms)
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -112,12 +112,12 @@ def made(net):
 def adding(net):
     """Layers that add their gradient to another's."""
     nodes = net.plan.graph.nodes
-    return [node.members[0] for node in nodes if (node.arguments or {}).get("accumulates")]
+    return [node.members[0] for node in nodes if node.arguments.get("accumulates")]
 
 
 def left_to_split(net):
     """How many gradients the Split of the stem adds to what its readers have summed up."""
-    [node] = [node for node in net.plan.graph.nodes if (node.arguments or {}).get("shared_diffs")]
+    [node] = [node for node in net.plan.graph.nodes if node.arguments.get("shared_diffs")]
     return len(node.tops) - len(node.arguments["shared_diffs"])
 
 

@@ -56,7 +56,7 @@ def test_layer_does_what_it_does_on_the_cpu(kind, precision, record_property):
         assert list(got) == list(wanted)
         for name, values in wanted.items():
             errors[name] = max(errors.get(name, 0), largest_error(got[name], values))
-    on_gpu = any(node.layer.device == "cuda" for node in net.graph.nodes if node.name == "layer")
+    on_gpu = any(node.device == "cuda" for node in net.graph.nodes if node.name == "layer")
     record_property("parity", kind if on_gpu else f"{kind} (on the CPU)")
     record_property("precision", precision)
     record_property("error", f"{max(errors.values()):.1e}")

@@ -103,7 +103,7 @@ def test_gradients_that_add_up_in_place_are_recorded_too(folder):
     text = NET.replace('\nlayer { name: "pool" type: "Pooling" bottom: "conv" ', SIDE)
     (folder / "net.prototxt").write_text(text)
     watched = solver(folder, "display: 1", device="cuda")
-    assert [node.name for node in watched.net.plan.graph.nodes if (node.arguments or {}).get("accumulates")]
+    assert [node.name for node in watched.net.plan.graph.nodes if node.arguments.get("accumulates")]
     quiet = train(solver(folder, device="cuda"), 12)
     for one, other in zip(quiet, train(watched, 12), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -177,4 +177,4 @@ def test_bad_label_is_named(folder):
 def test_all_but_the_source_of_data_runs_on_the_gpu(folder):
     training = solver(folder, device="cuda")
     training.close()
-    assert [n.name for n in training.net.graph.nodes if n.layer.device == "cpu"] == ["data"]
+    assert [n.name for n in training.net.graph.nodes if n.device == "cpu"] == ["data"]

@@ -226,7 +226,7 @@ def test_changed_weights_are_noticed_forward_and_backward(change, transpose, dty
 def test_weights_are_copied_in_bfloat16_only():
     sizes = {}
     for dtype in DTYPES:
-        layer = net_of("num_output: 64", random_array(96, 32), precision=dtype).graph.nodes[-1].layer
+        layer = net_of("num_output: 64", random_array(96, 32), precision=dtype).plan.layers[-1]
         sizes[dtype] = layer.private_bytes(False), layer.private_bytes(True)
     copies = 2 if DEVICE == "cpu" else 1  # forward and backward pack differently on a CPU
     assert sizes["float32"] == (0, 0)

@@ -342,6 +342,6 @@ def test_training_keeps_one_small_number_an_output(kernel, bytes_each):
     net = layer_net(text, x, phase=TEST, backward=False)
     net.forward()
     outputs = net.blobs["t0"].data.size
-    layer = net.graph.nodes[-1].layer
+    layer = net.plan.layers[-1]
     assert layer.private_bytes(True) == outputs * bytes_each
     assert layer.private_bytes(False) == 0

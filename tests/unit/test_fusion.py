@@ -6,7 +6,8 @@ from helpers.direct import assert_near
 
 import caffe
 from pycaffe_like.errors import ConfigError
-from pycaffe_like.plan.plan import make_plan
+from pycaffe_like.plan.make import make_plan
+from pycaffe_like.plan.options import NetOptions
 from pycaffe_like.testing import net_from_text
 
 CONV = (
@@ -379,5 +380,5 @@ def test_views_and_inputs_survive_when_steps_are_taken_apart():
 
 def test_a_plan_without_fusion_can_be_asked_for():
     net = build(*BLOCK)
-    plan = make_plan(net.graph, skip_passes=["fusion"])
+    plan = make_plan(net.graph, NetOptions(skip_passes=("fusion",)))
     assert not any("+" in node.name for node in plan.graph.nodes)

@@ -331,8 +331,8 @@ def test_params_that_layers_share_count_once():
 
 def test_private_and_scratch_bytes_are_those_of_the_layers():
     net = build(X, *CLASSIFIER[2:4], phase=caffe.TEST, precision="bfloat16")
-    memory, nodes = net.memory(), net.plan.graph.nodes
-    assert memory.private == sum(node.layer.private_bytes(node.need_backward) for node in nodes)
+    memory, steps = net.memory(), zip(net.plan.graph.nodes, net.plan.layers)
+    assert memory.private == sum(layer.private_bytes(node.need_backward) for node, layer in steps)
     assert memory.private >= 2 * 5 * 3 * 9  # packed weights
     assert memory.scratch == net.plan.executor.scratch_bytes(net.device)
     assert build(*CLASSIFIER).memory().scratch > 0

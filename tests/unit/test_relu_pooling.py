@@ -55,9 +55,7 @@ def run(net, top="pool"):
 
 def masking(net):
     """Steps that leave the mask to the pooling above them."""
-    return [
-        node.name for node in net.plan.graph.nodes if not (node.arguments or {}).get("relu_backward", True)
-    ]
+    return [node.name for node in net.plan.graph.nodes if not node.arguments.get("relu_backward", True)]
 
 
 def assert_same_bits(layers, top="pool", *, change=lambda net: None, **options):

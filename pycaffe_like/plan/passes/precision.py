@@ -6,30 +6,24 @@ what a layer type says is faster so. What has met no matrix layer is not rounded
 
 from __future__ import annotations
 
-from ..errors import ConfigError
-from ..graph.nodes import Graph, Node
-from .conversion import convert_bottom
-from .remake import remake
+from ...errors import ConfigError
+from ...graph.nodes import Graph, Node
+from ..chain import Pass
+from ..conversion import convert_bottom
+from ..edit import edit, takes
+from ..options import NetOptions
 
 
-def assign_precision(graph: Graph, precision: str, device: str) -> Graph:
+def assign_precision(graph: Graph, options: NetOptions) -> Graph:
     """Give every value its element type.
-
-    Parameters
-    ----------
-    graph : Graph
-        Changed and returned.
-    precision : {"float32", "tf32", "bfloat16"}
-        What matrix layers compute in.
-    device : {"cpu", "cuda"}
-        Where the net runs; "tf32" is the GPU's.
 
     Raises
     ------
     ConfigError
-        For any other precision.
+        For a precision that there is not on this device.
     """
-    known = ("float32", "bfloat16") if device == "cpu" else ("float32", "tf32", "bfloat16")
+    precision, device = options.precision, options.device
+    known = ("float32", "tf32", "bfloat16") if device == "cuda" else ("float32", "bfloat16")
     if precision not in known:
         raise ConfigError(f"precision must be {' or '.join(known)}, got {precision!r}")
     if precision == "float32":
@@ -52,15 +46,12 @@ def assign_precision(graph: Graph, precision: str, device: str) -> Graph:
 
 def _round_factors(graph: Graph) -> Graph:
     """Let matrix layers use tensor cores on float32 blobs."""
-    graph.nodes = [
-        remake(node, tf32=True) if node.kind.precision == "matrix" and node.layer.device == "cuda" else node
-        for node in graph.nodes
-    ]
+    graph.nodes = [edit(node, tf32=True) if takes(node, "tf32") else node for node in graph.nodes]
     return graph
 
 
 def _precision(node: Node) -> str:
-    if not node.bottoms or node.layer.device != "cpu":
+    if not node.bottoms or node.device != "cpu":
         return node.kind.precision  # what more is known is about processors
     return node.kind.precision_of(node.definition, node.bottoms[0].shape, learns=node.need_backward)
 
@@ -76,3 +67,11 @@ def _dtype(node: Node) -> str:
         if not node.kind.bottom(index).exact
     ]
     return "bfloat16" if rounded and all(rounded) else "float32"
+
+
+PASS = Pass(
+    "precision",
+    "activations are bfloat16 where that was asked for",
+    assign_precision,
+    after="winograd",
+)

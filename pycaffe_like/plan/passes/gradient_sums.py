@@ -10,23 +10,27 @@ can look at it, nor put one in for a backward that begins between the readers.
 
 from __future__ import annotations
 
-from ..graph.nodes import Graph, Node, Value
-from .liveness import is_kept
-from .remake import arguments_of, remake
+from ...graph.nodes import Graph, Node, Value
+from ..chain import Pass
+from ..edit import edit, takes
+from ..liveness import is_kept
+from ..options import NetOptions
 
 
-def add_in_place(graph: Graph) -> Graph:
+def add_in_place(graph: Graph, options: NetOptions) -> Graph:
     """Let tops of a Split share its bottom's gradient, where the readers of two or more can."""
+    if options.keep_diffs:
+        return graph
     readers = _only_readers(graph)
     makers = {top: node for node in graph.nodes for top in node.tops}
     changed: dict[Node, Node] = {}
     for node in graph.nodes:
-        if not _adds_on_gpu(node) or is_kept(graph, makers[node.bottoms[0]], node.bottoms[0]):
+        if not _shares(node) or is_kept(graph, makers[node.bottoms[0]], node.bottoms[0]):
             continue
         tops = _sharing(node, graph, readers)
         if len(tops) > 1:
-            changed[node] = remake(node, shared_diffs=[node.tops.index(top) for top in tops])
-            changed.update((readers[top], remake(readers[top], accumulates=True)) for top in tops[1:])
+            changed[node] = edit(node, shared_diffs=[node.tops.index(top) for top in tops])
+            changed.update((readers[top], edit(readers[top], accumulates=True)) for top in tops[1:])
     graph.nodes = [changed.get(node, node) for node in graph.nodes]
     return graph
 
@@ -40,9 +44,8 @@ def _only_readers(graph: Graph) -> dict[Value, Node]:
     return {value: nodes[0] for value, nodes in uses.items() if len(nodes) == 1}
 
 
-def _adds_on_gpu(node: Node) -> bool:
-    is_split = node.definition.type == "Split" and node.layer.device == "cuda"
-    return is_split and node.need_backward and node.propagate_down == [True]
+def _shares(node: Node) -> bool:
+    return takes(node, "shared_diffs") and node.need_backward and node.propagate_down == [True]
 
 
 def _sharing(split: Node, graph: Graph, readers: dict[Value, Node]) -> list[Value]:
@@ -51,7 +54,7 @@ def _sharing(split: Node, graph: Graph, readers: dict[Value, Node]) -> list[Valu
     tops = [top for top in split.tops if top in readers]  # one with a loss weight is not read
     found: list[Value] = []
     for top in sorted(tops, key=lambda top: -place[readers[top]]):
-        if _propagates(readers[top], top) and (_can_add if found else _overwrites)(readers[top]):
+        if _propagates(readers[top], top) and (_adds if found else _overwrites)(readers[top]):
             found.append(top)
     return found
 
@@ -64,5 +67,13 @@ def _overwrites(node: Node) -> bool:
     return node.kind.writes_gradients
 
 
-def _can_add(node: Node) -> bool:
-    return len(node.bottoms) == 1 and "accumulates" in arguments_of(node)
+def _adds(node: Node) -> bool:
+    return takes(node, "accumulates")
+
+
+PASS = Pass(
+    "gradient_sums",
+    "convolutions on a GPU add to the gradients of a blob's other readers, if none is kept",
+    add_in_place,
+    after="layout",
+)

@@ -1,12 +1,14 @@
-"""Dropout pass: Dropout that only passes its bottom on, in a net that only tests, costs nothing."""
+"""Dropout pass: a layer that only passes its bottom on, as Dropout in testing, costs nothing."""
 
 from __future__ import annotations
 
-from ..graph.nodes import Graph, Node, Value
+from ...graph.nodes import Graph, Node, Value
+from ..chain import Pass
+from ..options import NetOptions
 
 
-def remove_dropout(graph: Graph) -> Graph:
-    """Take out Dropout in place; let the top of any other share its bottom's memory.
+def take_out(graph: Graph, options: NetOptions) -> Graph:
+    """Take out such layers in place; let the top of any other share its bottom's memory.
 
     A top that a later layer overwrites keeps memory of its own: the bottom is a blob that can be seen.
     """
@@ -29,5 +31,12 @@ def remove_dropout(graph: Graph) -> Graph:
 
 
 def _passes_on(node: Node) -> bool:
-    is_dropout = node.definition.type == "Dropout" and not node.definition.training
-    return is_dropout and not node.need_backward and not any(node.loss_weights)
+    return node.kind.passes_on(node.definition) and not node.need_backward and not any(node.loss_weights)
+
+
+PASS = Pass(
+    "dropout",
+    "Dropout that passes its bottom on, in a net that only tests, is taken out",
+    take_out,
+    after="placement",
+)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-
-from ..graph.nodes import Graph, Node
-from .conversion import transfer_bottom
-
-log = logging.getLogger("caffe")
+from ...graph.nodes import Graph, Node
+from ..chain import Pass
+from ..conversion import transfer_bottom
+from ..options import NetOptions
 
 
-def place_layers(graph: Graph) -> Graph:
+def place_layers(graph: Graph, options: NetOptions) -> Graph:
     """Insert Transfer nodes where a layer reads what was made on the other device."""
     _keep_inputs_beside_their_writers(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
         for index, value in enumerate(node.bottoms):
-            if value.device != node.layer.device:
+            if value.device != node.device:
                 transfers: list[Node] = []
-                transfer_bottom(transfers, node, index, node.layer.device)
+                transfer_bottom(transfers, node, index, node.device)
                 place = _place_after_source(nodes, transfers[0])
                 nodes[place:place] = transfers
         for top in node.tops:
-            top.device = node.layer.device
+            top.device = node.device
         nodes.append(node)
     graph.nodes = nodes
     return graph
@@ -39,20 +37,19 @@ def _place_after_source(nodes: list[Node], transfer: Node) -> int:
 def _keep_inputs_beside_their_writers(graph: Graph) -> None:
     """An input that a layer on the CPU overwrites lies there too: to the user both are one blob."""
     overwritten = {
-        top.memory_of
-        for node in graph.nodes
-        for top in node.tops
-        if top.memory_of and node.layer.device == "cpu"
+        top.memory_of for node in graph.nodes for top in node.tops if top.memory_of and node.device == "cpu"
     }
     for node in graph.nodes:
-        if node.definition.type == "Input" and overwritten.intersection(node.tops):
-            node.layer = node.kind.create(node.definition, [], "cpu", 0)
+        is_input = bool(node.tops) and all(top.name in graph.inputs for top in node.tops)
+        if is_input and not node.bottoms and overwritten.intersection(node.tops):
+            node.device = "cpu"
             for top in node.tops:
                 top.device = "cpu"
 
 
-def log_placement(graph: Graph) -> None:
-    """Say which layers of a net on the GPU run on the CPU; sources of data do so as a rule."""
-    names = [node.name for node in graph.nodes if node.layer.device == "cpu" and node.bottoms]
-    if names:
-        log.info("No GPU kernel, runs on the CPU: %s", ", ".join(names))
+PASS = Pass(
+    "placement",
+    "layers without a kernel for the GPU run on the CPU, between copies",
+    place_layers,
+    optional=False,
+)

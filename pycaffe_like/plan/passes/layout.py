@@ -5,11 +5,13 @@ Where the pass is left out, `keep_plain` runs in its place: every blob plain.
 
 from __future__ import annotations
 
-from ..graph.nodes import Graph, Node, Value
-from .conversion import convert_bottom, convert_top
+from ...graph.nodes import Graph, Node, Value
+from ..chain import Pass
+from ..conversion import convert_bottom, convert_top
+from ..options import NetOptions
 
 
-def assign_layouts(graph: Graph) -> Graph:
+def assign_layouts(graph: Graph, options: NetOptions) -> Graph:
     """Give every value its layout and insert Reorder nodes where a layer cannot take what its bottom has."""
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -18,7 +20,7 @@ def assign_layouts(graph: Graph) -> Graph:
     return graph
 
 
-def keep_plain(graph: Graph) -> Graph:
+def keep_plain(graph: Graph, options: NetOptions) -> Graph:
     """Leave every value plain; Reorder nodes surround the layers that compute channels-last only."""
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -52,3 +54,12 @@ def _layout(node: Node, default: str) -> str:
     if layout != "any":
         return layout
     return node.bottoms[0].layout if node.bottoms else default
+
+
+PASS = Pass(
+    "layout",
+    "4-D and 5-D blobs are channels-last; without it all are plain",
+    assign_layouts,
+    after="precision",
+    instead=keep_plain,
+)

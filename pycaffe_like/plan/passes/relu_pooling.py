@@ -10,12 +10,16 @@ there nobody runs backward through layers that were taken apart after forward.
 
 from __future__ import annotations
 
-from ..graph.nodes import Graph, Node, Value
-from .remake import remake
+from ...graph.nodes import Graph, Node, Value
+from ..chain import Pass
+from ..edit import edit, takes
+from ..options import NetOptions
 
 
-def mask_in_pooling(graph: Graph) -> Graph:
+def mask_in_pooling(graph: Graph, options: NetOptions) -> Graph:
     """Let max pooling mask for the layer below, where it alone reads a map that a fused ReLU has clipped."""
+    if options.keep_data or options.keep_diffs:
+        return graph
     readers: dict[Value, list[Node]] = {}
     for node in graph.nodes:
         for value in node.bottoms:
@@ -23,22 +27,20 @@ def mask_in_pooling(graph: Graph) -> Graph:
     changed: dict[Node, Node] = {}
     for node in graph.nodes:
         above = readers.get(node.tops[0], []) if node.tops else []
-        if _masks(node) and len(above) == 1 and _can_mask(above[0]):
-            changed[node] = remake(node, relu_backward=False)
-            changed[above[0]] = remake(above[0], relu_below=True)
+        if len(above) == 1 and _masks(node) and takes(above[0], "relu_below"):
+            changed[node] = edit(node, relu_backward=False)
+            changed[above[0]] = edit(above[0], relu_below=True)
     graph.nodes = [changed.get(node, node) for node in graph.nodes]
     return graph
 
 
 def _masks(node: Node) -> bool:
-    arguments = node.arguments or {}
-    clips = arguments.get("relu") and "relu_backward" in arguments
-    return bool(clips and node.need_backward and not any(node.loss_weights))
+    return takes(node, "relu_backward") and node.need_backward and not any(node.loss_weights)
 
 
-def _can_mask(node: Node) -> bool:
-    """Whether a step is a MAX pooling that gives a gradient; the places in a second top are of all maxima."""
-    if node.definition.type != "Pooling":
-        return False
-    param = node.definition.message.pooling_param
-    return bool(param.pool == param.MAX and len(node.tops) == 1 and node.propagate_down[0])
+PASS = Pass(
+    "relu_pooling",
+    "max pooling masks the gradient for the ReLU below it, where no blob is kept",
+    mask_in_pooling,
+    after="residual",
+)

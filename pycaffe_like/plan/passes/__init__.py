@@ -1,0 +1,1 @@
+"""The passes of the planner, one a module: Graph -> Graph."""
