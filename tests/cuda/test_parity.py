@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.golden import GOLDEN
-from helpers.layer_examples import EXAMPLES, between_matrix_layers, build, run
+from helpers.layer_examples import between_matrix_layers, build, run
 from helpers.residual_net import RESIDUAL, TRAIN
 
 import caffe
 from benchmarks.engine_ours import OurTraining
 from benchmarks.task import Task
 from pycaffe_like.device import default_device
+from pycaffe_like.layer_type import layer_types
 
 pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, or an emulated one")
 
@@ -47,7 +48,7 @@ def builds(kind, precision):
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", layer_types())
 def test_layer_does_what_it_does_on_the_cpu(kind, precision, record_property):
     errors = {}
     for build_on in builds(kind, precision):

@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
 from helpers.direct import every_form, random_array, run
+from helpers.layer_facts import EXACT, MAP, Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("concat_param { axis: 1 }", bottoms=(MAP, (2, 2, 5, 4)))
+BACKWARD = {"alone": [("Concat x x2", "")]}
+IMPOSSIBLE = [
+    ("concat_param { axis: 4 }", [(2, 3), (2, 3)], "axis 4"),
+    ("", [(2, 3), (3, 3)], r"\(3, 3\)"),
+    ("", [(46340, 46340), (46340, 46340)], "92680"),
+]
+TOLERANCE = EXACT
+FORMULA = False
 
 SHAPE = (2, 5, 3, 7)
 
