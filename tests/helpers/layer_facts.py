@@ -21,6 +21,11 @@ It stands as constants in `tests/layers/test_<stem>.py`, `<stem>` being the name
     The docstring's example cannot run.
 ``ANY_LAYOUT = False``
     Its results follow the places in memory.
+``SANITIZED = True``
+    The GPU check runs it under compute-sanitizer: its kernels share memory, or look where others do not.
+``TIMED = {"case": Timed(...), ...}``
+    Layers by name, "" for the only one, whose GPU kernels the memory bounds: the GPU check compares their
+    time with that of a copy.
 """
 
 from __future__ import annotations
@@ -73,7 +78,32 @@ class Example:
     given: Mapping[int, Sequence[Any]] = field(default_factory=dict)
 
 
-_OPTIONAL = {"FORMULA": True, "RUN": True, "ANY_LAYOUT": True}
+@dataclass(frozen=True)
+class Timed:
+    """A layer whose passes take the time that memory takes.
+
+    Attributes
+    ----------
+    fields : str
+        Fields of the layer besides name, type, bottom and top.
+    bottoms : tuple of tuple of int
+        Shapes of its bottoms, batch first; it is divided for small runs. Several times as large as the
+        second-level cache.
+    forward, backward : tuple of float
+        How often all bottoms together, and all tops together, cross the bus.
+    layout : str
+    """
+
+    fields: str
+    bottoms: tuple[Shape, ...]
+    forward: tuple[float, float] = (1, 1)
+    backward: tuple[float, float] = (1, 2)
+    layout: str = "channels_last"
+
+
+_OPTIONAL: Mapping[str, Any] = {
+    "FORMULA": True, "RUN": True, "ANY_LAYOUT": True, "SANITIZED": False, "TIMED": {}
+}  # fmt: skip
 _FORMS = {
     "EXAMPLE": "Example(...)",
     "BACKWARD": '{"alone": [("Type", "fields")]}, or None if it has no backward',

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
-from helpers.layer_facts import Example
+from helpers.layer_facts import Example, Timed
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.net import TEST, TRAIN
@@ -16,6 +16,8 @@ BACKWARD = {
 }
 IMPOSSIBLE = [("batch_norm_param { eps: -1 }", [(2, 3)], "eps")]
 TOLERANCE = (1e-4, 2e-5)
+SANITIZED = True
+TIMED = {"": Timed("", ((128, 256, 56, 56),), forward=(2, 1), backward=(3, 2))}  # sums come first
 
 EPS = 1e-3
 SHAPES = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from helpers.direct import every_form, random_array, run
-from helpers.layer_facts import EXACT, MAP, Example
+from helpers.layer_facts import EXACT, MAP, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
@@ -15,6 +15,8 @@ IMPOSSIBLE = [
 ]
 TOLERANCE = EXACT
 FORMULA = False
+SANITIZED = True
+TIMED = {"": Timed("", ((128, 64, 56, 56),) * 4, backward=(1, 1))}
 
 SHAPE = (2, 5, 3, 7)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
-from helpers.layer_facts import EXACT, Example
+from helpers.layer_facts import EXACT, Example, Timed
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError
@@ -13,6 +13,8 @@ BACKWARD = {"alone": [("Dropout", "")]}
 IMPOSSIBLE = [("dropout_param { dropout_ratio: 1 }", [(2, 3)], "dropout_ratio")]
 TOLERANCE = EXACT
 ANY_LAYOUT = False  # the mask is drawn for places in memory; see the layer's notes
+SANITIZED = True
+TIMED = {"": Timed("", ((32768, 4096),), backward=(1, 1), layout="plain")}
 
 
 def arguments(ratio=0.5, training=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
-from helpers.layer_facts import ELEMENTWISE, MAP, Example
+from helpers.layer_facts import ELEMENTWISE, MAP, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
@@ -25,6 +25,8 @@ IMPOSSIBLE = [
     ("eltwise_param { coeff: 1 }", [(2, 3), (2, 3)], "coeff"),
 ]
 TOLERANCE = ELEMENTWISE
+SANITIZED = True
+TIMED = {"sum": Timed("", ((128, 256, 56, 56),) * 2, backward=(1, 1))}
 
 
 def arguments(operation, coeff=(), bottoms=2, stable=True, relu=False):

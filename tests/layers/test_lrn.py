@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, random_array, run
-from helpers.layer_facts import SUMS, Example
+from helpers.layer_facts import SUMS, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
@@ -17,6 +17,8 @@ IMPOSSIBLE = [
     ("lrn_param { local_size: 3 }", [(1, 3)], r"\(1, 3\)"),
 ]
 TOLERANCE = SUMS
+SANITIZED = True
+TIMED = {"across channels": Timed("lrn_param { local_size: 5 }", ((128, 64, 112, 112),), backward=(2, 1))}
 
 DTYPES = ["float32", "bfloat16"]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from helpers import direct
 from helpers.direct import DEVICE, assert_near, random_array, rounded, run
-from helpers.layer_facts import ELEMENTWISE, Example
+from helpers.layer_facts import ELEMENTWISE, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import TEST, layer_net
@@ -25,6 +25,18 @@ IMPOSSIBLE = [
     ("pooling_param { kernel_size: 2 }", [(1, 3, 5)], r"\(1, 3, 5\)"),
 ]
 TOLERANCE = ELEMENTWISE
+SANITIZED = True
+TIMED = {
+    "3x3 maximum": Timed(
+        "pooling_param { pool: MAX kernel_size: 3 stride: 2 }", ((128, 64, 112, 112),), backward=(1, 1)
+    ),
+    "3x3 average": Timed(
+        "pooling_param { pool: AVE kernel_size: 3 stride: 2 }", ((128, 64, 112, 112),), backward=(1, 1)
+    ),
+    "global average": Timed(
+        "pooling_param { pool: AVE global_pooling: true }", ((1024, 2048, 7, 7),), backward=(1, 1)
+    ),
+}
 
 FLT_MAX = np.finfo(np.float32).max
 DTYPES = ["float32", "bfloat16"]
