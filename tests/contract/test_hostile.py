@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers.golden import GOLDEN
@@ -19,7 +18,6 @@ from pycaffe_like.errors import ConfigError
 from pycaffe_like.layer_type import layer_types
 from pycaffe_like.testing import net_from_text
 
-ROOT = Path(__file__).parents[2]
 TYPES = list(layer_types())
 
 
@@ -27,8 +25,7 @@ TYPES = list(layer_types())
 def outcomes():
     """Name and outcome of every hostile net by type, all from one process; at "" the losses it had last."""
     command = [sys.executable, "-m", "helpers.hostile"]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     child = subprocess.run(command, cwd=GOLDEN, env=environment, capture_output=True, text=True, timeout=500)
     lines = [json.loads(line) for line in child.stdout.splitlines()]
     assert child.returncode == 0, (
