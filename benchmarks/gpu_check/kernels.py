@@ -1,8 +1,7 @@
 """Step: how near the memory-bound kernels come to the bandwidth of a copy, each alone, in bfloat16.
 
-Bytes are those that the operation cannot do without, each operand read or written once; a BatchNorm that
-trains reads its bottoms twice, since the sums come first. Arrays are several times as large as the
-second-level cache.
+Which layers, their tests say (TIMED in tests/layers). Bytes are those that the operation cannot do without,
+each operand read or written once; a BatchNorm that trains reads its bottoms twice, since the sums come first.
 
 ``python -m benchmarks.gpu_check.kernels [--small]``
 """
@@ -16,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ from benchmarks.engine_ours import sgd_settings
 from pycaffe_like import _core as core
 from pycaffe_like.graph.build import build_graph
 from pycaffe_like.graph.nodes import Node
+from pycaffe_like.layer_type import layer_types
 from pycaffe_like.prototxt import schema
 from pycaffe_like.prototxt.upgrade import parse_net
 
 from .figures import Figures, figures_of
 
+TESTS = Path(__file__).parents[2] / "tests"
 Shape = tuple[int, ...]
 REPEATS = 30
 RANDOM_VALUES = 1 << 20
@@ -39,63 +41,23 @@ SMALL = 512  # divides the batch in a rehearsal
 
 @dataclass(frozen=True)
 class Case:
-    """A layer alone.
-
-    Attributes
-    ----------
-    name, layer : str
-        The layer as text, without bottoms and tops.
-    bottoms : tuple of shapes
-        Batch first; it is divided for small runs.
-    forward, backward : tuple of float
-        How often all bottoms together, and all tops together, cross the bus.
-    layout : str
-    """
+    """A layer alone: its name in the report, its type, and what the type's tests tell of it."""
 
     name: str
-    layer: str
-    bottoms: tuple[Shape, ...]
-    forward: tuple[float, float] = (1, 1)
-    backward: tuple[float, float] = (1, 2)
-    layout: str = "channels_last"
+    type: str
+    timed: Any
 
 
-_EARLY: Shape = (128, 64, 112, 112)
-_WIDE: Shape = (128, 256, 56, 56)
-_QUARTER: Shape = (128, 64, 56, 56)
+def cases() -> list[Case]:
+    """List all layers that the tests of the types want timed."""
+    sys.path.append(str(TESTS))
+    from helpers.layer_facts import told
 
-CASES = (
-    Case("ReLU", 'type: "ReLU"', (_EARLY,)),
-    Case("BatchNorm", 'type: "BatchNorm"', (_WIDE,), forward=(2, 1), backward=(3, 2)),
-    Case(
-        "Scale", 'type: "Scale" scale_param { bias_term: true }', (_WIDE,), backward=(2, 1)
-    ),
-    Case(
-        "Pooling 3x3, maximum",
-        'type: "Pooling" pooling_param { pool: MAX kernel_size: 3 stride: 2 }',
-        (_EARLY,),
-        backward=(1, 1),
-    ),
-    Case(
-        "Pooling 3x3, average",
-        'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }',
-        (_EARLY,),
-        backward=(1, 1),
-    ),
-    Case(
-        "Pooling, global average",
-        'type: "Pooling" pooling_param { pool: AVE global_pooling: true }',
-        ((1024, 2048, 7, 7),),
-        backward=(1, 1),
-    ),
-    Case("Eltwise, sum", 'type: "Eltwise"', (_WIDE, _WIDE), backward=(1, 1)),
-    Case(
-        "LRN across channels", 'type: "LRN" lrn_param { local_size: 5 }', (_EARLY,), backward=(2, 1)
-    ),
-    Case("Concat", 'type: "Concat"', (_QUARTER,) * 4, backward=(1, 1)),
-    Case("Dropout", 'type: "Dropout"', ((32768, 4096),), backward=(1, 1), layout="plain"),
-    Case("Softmax", 'type: "Softmax"', ((131072, 1000),), layout="plain"),
-)  # fmt: skip
+    return [
+        Case(", ".join(filter(None, (kind, words))), kind, timed)
+        for kind in layer_types()
+        for words, timed in told(kind, "TIMED").items()
+    ]
 
 
 def main() -> int:
@@ -117,9 +79,9 @@ def main() -> int:
 
     divisor = SMALL if options.small else 1
     problems = []
-    for case in CASES:
+    for index, case in enumerate(cases()):
         try:
-            for row in measure(case, divisor):
+            for row in measure(case, divisor, conversion=index == 0):
                 note(*row)
         except RuntimeError as error:  # the others have kernels of their own
             problems.append(f"{case.name}: {error}")
@@ -128,20 +90,21 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def measure(case: Case, divisor: int) -> list[tuple[str, int, float]]:
-    """Name, least bytes and milliseconds of a case's passes, and of the conversions it needs."""
-    bottoms = [(max(1, shape[0] // divisor), *shape[1:]) for shape in case.bottoms]
-    node = make_layer(case.layer, bottoms)
+def measure(case: Case, divisor: int, *, conversion: bool) -> list[tuple[str, int, float]]:
+    """Name, least bytes and milliseconds of a case's passes, and of the conversion before it if wanted."""
+    timed = case.timed
+    bottoms = [(max(1, shape[0] // divisor), *shape[1:]) for shape in timed.bottoms]
+    node = make_layer(f'type: "{case.type}" {timed.fields}', bottoms)
     if node.device != "cuda":
         return []
-    alone = Alone(node, bottoms, case.layout)
+    alone = Alone(node, bottoms, timed.layout)
     below, above = (2 * sum(map(math.prod, shapes)) for shapes in (bottoms, alone.top_shapes))
     forward, backward = alone.run(REPEATS if divisor == 1 else 2)
     rows = [
-        (f"{case.name}, forward", _traffic(case.forward, below, above), forward["layer"]),
-        (f"{case.name}, backward", _traffic(case.backward, below, above), backward["layer"]),
+        (f"{case.name}, forward", _traffic(timed.forward, below, above), forward["layer"]),
+        (f"{case.name}, backward", _traffic(timed.backward, below, above), backward["layer"]),
     ]
-    if case is CASES[0]:
+    if conversion:
         rows.append(("Reorder, float32 to bfloat16", 3 * below, forward["enter"]))
     return rows
 

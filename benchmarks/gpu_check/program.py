@@ -32,10 +32,6 @@ NOT_EMULATED = (
 )
 """What takes minutes there, or has no PyTorch to run on."""
 
-# Kernels with shared memory, and some that have none for the price of looking.
-_SANITIZED = ("BatchNorm or Convolution or InnerProduct or LRN or Pooling or Scale or Softmax or Concat or "
-              "Eltwise or ReLU or Reorder or Dropout")  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -119,7 +115,7 @@ def _correctness(settings: Settings) -> Iterator[Step]:
         yield Step(f"agreement-{net}", ("-m", "benchmarks.agreement", task.to_json()), 120, **options)
     parity = str(ROOT / "tests" / "cuda" / "test_parity.py")
     for tool in ("memcheck", "racecheck"):
-        arguments = _module("sanitizer", tool, parity, "-k", _SANITIZED)
+        arguments = _module("sanitizer", tool, parity, "-m", "sanitized")
         yield Step(tool, arguments, 110, needs=(BUILD,), environment=on_gpu)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from helpers.golden import GOLDEN
-from helpers.layer_examples import EXAMPLES, between_matrix_layers, build, fill, message_of, net_text, run
+from helpers.layer_examples import between_matrix_layers, build, fill, message_of, net_text, run
+from helpers.layer_facts import example, told
 
 import caffe
 from pycaffe_like.errors import ConfigError
@@ -21,30 +22,11 @@ from pycaffe_like.testing import net_from_text
 TYPES = list(layer_types())
 PHASES = [caffe.TRAIN, caffe.TEST]
 
-# Types that compute nothing, so that words say more than a formula.
-WITHOUT_FORMULA = {
-    "Accuracy",
-    "Concat",
-    "Data",
-    "DummyData",
-    "Flatten",
-    "Input",
-    "Python",
-    "Reshape",
-    "Silence",
-}
-# Types whose example cannot run in a docstring.
-WITHOUT_RUN = {"Data": "needs a database"}
-
 
 @pytest.fixture(autouse=True)
 def _golden_folder(monkeypatch):
     """Let the Data example find its database."""
     monkeypatch.chdir(GOLDEN)
-
-
-def test_every_type_has_an_example():
-    assert set(TYPES) == set(EXAMPLES)
 
 
 def sections(kind):
@@ -67,7 +49,7 @@ def test_docstring_has_all_sections(kind):
     assert summary.rstrip()[-1] in ".:"
 
 
-@pytest.mark.parametrize("kind", sorted(set(TYPES) - WITHOUT_FORMULA))
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if told(kind, "FORMULA")])
 def test_docstring_has_a_formula(kind):
     words = inspect.getdoc(layer_types()[kind]).split("Examples\n")[0]
     assert re.search(r"``[^`]*=[^`]*``|``[^`]*log[^`]*``", words)
@@ -87,7 +69,7 @@ def test_docstring_shows_a_prototxt_of_the_type(kind):
     assert kind in [layer.type for layer in layers]
 
 
-@pytest.mark.parametrize("kind", sorted(set(TYPES) - set(WITHOUT_RUN)))
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if told(kind, "RUN")])
 def test_docstring_example_gives_what_it_says(kind):
     [test] = doctest.DocTestFinder(recurse=False).find(layer_types()[kind], kind, globs={})
     assert len(test.examples) > 1
@@ -112,7 +94,7 @@ def test_predicted_shapes_are_the_real_ones(kind, phase):
     assert [list(param.blob.shape) for param in node.params] == layer.param_shapes(bottoms)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if EXAMPLES[kind].bottoms])
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if example(kind).bottoms])
 def test_another_batch_size_gives_the_predicted_shapes(kind):
     net = build(kind)
     net.forward()
@@ -120,7 +102,7 @@ def test_another_batch_size_gives_the_predicted_shapes(kind):
         for name in net.inputs:
             net.blobs[name].reshape(batch, *net.blobs[name].shape[1:])
         net.reshape()
-        fill(net, EXAMPLES[kind].labels)
+        fill(net, example(kind))
         run(net)
         node = net.graph.nodes[-1]
         bottoms = [list(net.blobs[name].shape) for name in node.definition.bottoms]
@@ -173,11 +155,9 @@ def test_params_survive_save_and_load(kind, tmp_path):
             assert mine.data.tobytes() == theirs.data.tobytes()
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if told(kind, "ANY_LAYOUT")])
 def test_layout_makes_no_difference(kind):
     last, plain = run(build(kind)), run(build(kind, plain=True))
-    if kind == "Dropout":  # its mask follows the places in memory
-        pytest.skip("the mask is drawn for places in memory; see the layer's notes")
     for name, values in last.items():
         wanted = plain.get(name, plain.get(name.replace(" b", " source")))
         largest = max(1.0, np.max(np.abs(wanted), initial=0.0))
@@ -214,7 +194,7 @@ def test_rule_rejects_what_is_out_of_bounds(kind, field, value):
     message = message_of(kind)
     param = layer_types()[kind].param
     getattr(message, param).ClearField(field)
-    lines = net_text(message, EXAMPLES[kind].bottoms).split("\n")
+    lines = net_text(message, example(kind).bottoms).split("\n")
     start = next((number for number, line in enumerate(lines) if line.startswith(f"{param} {{")), None)
     if start is None:
         start = len(lines) - 1
@@ -244,6 +224,6 @@ def test_required_field_must_be_given(kind, field):
     message = message_of(kind)
     getattr(message, layer_types()[kind].param).ClearField(field)
     with pytest.raises(ConfigError, match=field) as caught:
-        net_from_text(net_text(message, EXAMPLES[kind].bottoms), caffe.TEST)
+        net_from_text(net_text(message, example(kind).bottoms), caffe.TEST)
     assert caught.value.layer == "layer"
     assert caught.value.hint

@@ -5,17 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.golden import GOLDEN
-from helpers.layer_examples import EXAMPLES, between_matrix_layers, build, run
+from helpers.layer_examples import between_matrix_layers, build, run
+from helpers.layer_facts import told
 from helpers.residual_net import RESIDUAL, TRAIN
 
 import caffe
 from benchmarks.engine_ours import OurTraining
 from benchmarks.task import Task
 from pycaffe_like.device import default_device
+from pycaffe_like.layer_type import layer_types
 
 pytestmark = pytest.mark.skipif(default_device() == "cpu", reason="needs a GPU, or an emulated one")
 
 TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2}
+KINDS = [
+    pytest.param(kind, marks=[pytest.mark.sanitized] if told(kind, "SANITIZED") else [])
+    for kind in layer_types()
+]
 MODELS = Path(__file__).parents[2] / "models"
 STEPS = 10
 RATES = {"lenet": 1e-3, "cifar10_quick": 1e-2, "residual": 1e-3}  # at which the losses move in so few steps
@@ -47,7 +53,7 @@ def builds(kind, precision):
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_layer_does_what_it_does_on_the_cpu(kind, precision, record_property):
     errors = {}
     for build_on in builds(kind, precision):

@@ -12,25 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from helpers.layer_facts import told
+
 Array = npt.NDArray[Any]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-# Relative and absolute part by layer type; the absolute one in units of the largest wanted value, at least 1.
-_EXACT = (0.0, 0.0)
-_ELEMENTWISE = (1e-5, 1e-6)
-_SUMS = (1e-4, 1e-5)
-_TOLERANCES = {
-    **dict.fromkeys(
-        ["Accuracy", "Concat", "Dropout", "Flatten", "Input", "Reshape", "Silence", "Split"], _EXACT
-    ),
-    **dict.fromkeys(["Data", "DummyData"], (1e-6, 0.0)),
-    **dict.fromkeys(["Eltwise", "Pooling", "ReLU"], _ELEMENTWISE),
-    **dict.fromkeys(["Bias", "Convolution", "InnerProduct", "LRN", "Scale", "SoftmaxWithLoss"], _SUMS),
-    "BatchNorm": (1e-4, 2e-5),
-    "Softmax": (1e-4, 1e-6),
-    "TanH": (1e-4, 1e-6),
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +104,7 @@ def net_states() -> Iterator[NetState]:
 
 def assert_close(got: Array, wanted: Array, kind: str, what: str) -> None:
     """Check shape and every value; a NaN is right only where Caffe has one too."""
-    assert_within(got, wanted, *_TOLERANCES[kind], what)
+    assert_within(got, wanted, *told(kind, "TOLERANCE"), what)
 
 
 def assert_within(got: Array, wanted: Array, relative: float, absolute: float, what: str) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from helpers.layer_examples import EXAMPLES, Shape, fill, message_of, net_text
+from helpers.layer_examples import fill, message_of, net_text
+from helpers.layer_facts import Example, Shape, example
 from pycaffe_like.errors import ConfigError, DataError, DeviceError
 from pycaffe_like.layer_type import layer_types
 from pycaffe_like.net import TEST, TRAIN
@@ -44,7 +45,7 @@ Case = tuple[str, str, int]
 
 def cases(kind: str) -> Iterator[Case]:
     """All hostile nets around one layer type."""
-    shapes = EXAMPLES[kind].bottoms
+    shapes = example(kind).bottoms
     for name, message in itertools.chain(_structures(kind), _parameters(kind)):
         yield name, net_text(message, shapes), TRAIN
     for name, changed in _shapes(shapes):
@@ -66,7 +67,7 @@ def _structures(kind: str) -> Iterator[tuple[str, Any]]:
     """Wrong numbers of what comes in lists."""
     for count in range(4):
         message = message_of(kind)
-        message.bottom[:] = ["b0"] * count if EXAMPLES[kind].bottoms else ["b"] * count
+        message.bottom[:] = ["b0"] * count if example(kind).bottoms else ["b"] * count
         yield f"{count} equal bottoms", message
         message = message_of(kind)
         message.top[:] = [f"t{index}" for index in range(count)]
@@ -164,7 +165,7 @@ def outcome(text: str, phase: int) -> str:
     try:
         net = net_from_text(text, phase, seed=1)
         if net.memory().total < RUN_BYTES:
-            fill(net)
+            fill(net, Example())
             net.forward()
             net.backward()
     except (ConfigError, DataError, DeviceError) as error:

@@ -3,9 +3,20 @@ import math
 import numpy as np
 import pytest
 from helpers.direct import random_array
+from helpers.layer_facts import EXACT, Example
 
 from pycaffe_like.errors import ConfigError, DataError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("accuracy_param { top_k: 1 }", bottoms=((4, 3), (4,)), labels=(1,))
+BACKWARD = None
+IMPOSSIBLE = [
+    ("", [(4, 3), (5,)], "label"),
+    ("accuracy_param { axis: 2 }", [(4, 3), (4,)], "axis 2"),
+    ("accuracy_param { top_k: 4 }", [(4, 3), (4,)], "top_k"),
+]
+TOLERANCE = EXACT
+FORMULA = False
 
 
 def accuracy(scores, labels, fields="", tops=1):

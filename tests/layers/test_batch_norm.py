@@ -2,10 +2,22 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
+from helpers.layer_facts import Example, Timed
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.net import TEST, TRAIN
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("batch_norm_param { use_global_stats: false eps: 1e-3 }")
+BACKWARD = {
+    "alone": [("BatchNorm", "")],
+    "stored statistics": [("BatchNorm", "batch_norm_param { use_global_stats: true }")],
+    "Scale, ReLU": [("BatchNorm", ""), ("Scale", "scale_param { bias_term: true }"), ("ReLU", "")],
+}
+IMPOSSIBLE = [("batch_norm_param { eps: -1 }", [(2, 3)], "eps")]
+TOLERANCE = (1e-4, 2e-5)
+SANITIZED = True
+TIMED = {"": Timed("", ((128, 256, 56, 56),), forward=(2, 1), backward=(3, 2))}  # sums come first
 
 EPS = 1e-3
 SHAPES = {

@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 from helpers.direct import assert_near, every_form, random_array, run
+from helpers.layer_facts import SUMS, Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example('bias_param { filler { type: "uniform" min: -1 } }')
+BACKWARD = {"alone": [("Bias", "")], "of a bottom": [("Bias x x2", "bias_param { axis: 0 }")]}
+IMPOSSIBLE = [
+    ("bias_param { num_axes: 3 }", [(2, 3)], "axes"),
+    ("", [(2, 3), (4,)], r"\(4\)"),
+]
+TOLERANCE = SUMS
 
 SHAPE = (3, 5, 4, 2)
 

@@ -1,9 +1,22 @@
 import numpy as np
 import pytest
 from helpers.direct import every_form, random_array, run
+from helpers.layer_facts import EXACT, MAP, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("concat_param { axis: 1 }", bottoms=(MAP, (2, 2, 5, 4)))
+BACKWARD = {"alone": [("Concat x x2", "")]}
+IMPOSSIBLE = [
+    ("concat_param { axis: 4 }", [(2, 3), (2, 3)], "axis 4"),
+    ("", [(2, 3), (3, 3)], r"\(3, 3\)"),
+    ("", [(46340, 46340), (46340, 46340)], "92680"),
+]
+TOLERANCE = EXACT
+FORMULA = False
+SANITIZED = True
+TIMED = {"": Timed("", ((128, 64, 56, 56),) * 4, backward=(1, 1))}
 
 SHAPE = (2, 5, 3, 7)
 

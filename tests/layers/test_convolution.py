@@ -6,11 +6,45 @@ import pytest
 import torch
 import yaml
 from helpers.direct import DEVICE, assert_near, random_array, run
+from helpers.layer_facts import SUMS, Example
 
 import caffe
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example(
+    "convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 2 dilation: 1 group: 1 "
+    'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "uniform" min: -1 max: 1 } }'
+)
+_FIELDS = """convolution_param { num_output: 3 kernel_size: 3 pad: 1
+    weight_filler { type: "gaussian" } bias_filler { value: 0.1 } }"""
+BACKWARD = {
+    "alone": [("Convolution", _FIELDS)],
+    "ReLU": [("Convolution", _FIELDS), ("ReLU", "")],
+    "ReLU, Pooling MAX": [
+        ("Convolution", _FIELDS), ("ReLU", ""),
+        ("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 1 }"),
+    ],
+    "frozen": [("Convolution", "param { lr_mult: 0 } param { lr_mult: 0 } " + _FIELDS)],
+}  # fmt: skip
+IMPOSSIBLE = [
+    ("convolution_param { num_output: 0 kernel_size: 1 }", [(1, 3, 5, 5)], "num_output"),
+    ("convolution_param { num_output: 2 }", [(1, 3, 5, 5)], "kernel_size"),
+    ("convolution_param { num_output: 2 kernel_size: 0 }", [(1, 3, 5, 5)], "kernel_size"),
+    ("convolution_param { num_output: 2 kernel_size: 3 stride: 0 }", [(1, 3, 5, 5)], "stride"),
+    ("convolution_param { num_output: 2 kernel_size: 6 }", [(1, 3, 5, 5)], "6"),
+    ("convolution_param { num_output: 2 kernel_size: 3 dilation: 3 }", [(1, 3, 5, 5)], "kernel"),
+    ("convolution_param { num_output: 3 kernel_size: 1 group: 2 }", [(1, 4, 5, 5)], "group"),
+    ("convolution_param { num_output: 4 kernel_size: 1 group: 2 }", [(1, 3, 5, 5)], "group"),
+    ("convolution_param { num_output: 4 kernel_size: 1 group: 0 }", [(1, 3, 5, 5)], "group"),
+    ("convolution_param { num_output: 2147483647 kernel_size: 2 }", [(1, 2, 5, 5)], "2147483647"),
+    ("convolution_param { num_output: 1 kernel_size: 1 pad: 32768 }", [(9, 1, 1, 1)], "65537"),
+    ("convolution_param { num_output: 1 kernel_size: 1 axis: 9 }", [(1, 1, 5, 5)], "axis 9"),
+    ("convolution_param { num_output: 1 kernel_size: 1 }", [(1, 1, 5, 5), (1, 2, 5, 5)], "top"),
+]
+TOLERANCE = SUMS
+SANITIZED = True
 
 SHAPES = yaml.safe_load((Path(__file__).parents[1] / "shapes" / "convolution.yaml").read_text())
 DTYPES = ["float32", "bfloat16"]

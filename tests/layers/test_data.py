@@ -4,11 +4,19 @@ import threading
 
 import numpy as np
 import pytest
+from helpers.layer_facts import Example
 
 import caffe
 from pycaffe_like.data.lmdb_database import create_database
 from pycaffe_like.errors import ConfigError, DataError, MissingFileError
 from pycaffe_like.prototxt import schema
+
+EXAMPLE = Example('data_param { source: "files/color_lmdb" batch_size: 2 backend: LMDB }', bottoms=(), tops=2)
+BACKWARD = None
+IMPOSSIBLE = []  # files and values are refused, which the tests below and the rules' own see to
+TOLERANCE = (1e-6, 0.0)
+FORMULA = False
+RUN = False  # needs a database
 
 RECORDS, BATCH = 10, 4
 IMAGES = np.random.default_rng(7).integers(0, 256, (RECORDS, 3, 6, 5), dtype=np.uint8)

@@ -1,11 +1,20 @@
 import numpy as np
 import pytest
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
+from helpers.layer_facts import EXACT, Example, Timed
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.net import TRAIN
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("dropout_param { dropout_ratio: 0.25 }")
+BACKWARD = {"alone": [("Dropout", "")]}
+IMPOSSIBLE = [("dropout_param { dropout_ratio: 1 }", [(2, 3)], "dropout_ratio")]
+TOLERANCE = EXACT
+ANY_LAYOUT = False  # the mask is drawn for places in memory; see the layer's notes
+SANITIZED = True
+TIMED = {"": Timed("", ((32768, 4096),), backward=(1, 1), layout="plain")}
 
 
 def arguments(ratio=0.5, training=True):

@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
+from helpers.layer_facts import Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.net import TRAIN
 from pycaffe_like.testing import net_from_text
+
+EXAMPLE = Example('dummy_data_param { shape { dim: 2 dim: 3 } data_filler { type: "gaussian" } }', bottoms=())
+BACKWARD = None
+IMPOSSIBLE = []  # has no bottoms; what its fields must not say is below
+TOLERANCE = (1e-6, 0.0)
+FORMULA = False
 
 
 def dummy_net(param, tops=1, **options):

@@ -4,9 +4,29 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
+from helpers.layer_facts import ELEMENTWISE, MAP, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("eltwise_param { coeff: 1 coeff: -2 }", bottoms=(MAP, MAP))
+BACKWARD = {
+    "alone": [("Eltwise x x2", "")],
+    "ReLU": [("Eltwise x x2", ""), ("ReLU", "")],
+    "ReLU, Pooling MAX": [
+        ("Eltwise x x2", ""), ("ReLU", ""), ("Pooling", "pooling_param { kernel_size: 2 }")
+    ],
+    "PROD": [("Eltwise x x2", "eltwise_param { operation: PROD }")],
+    "PROD, not stable": [("Eltwise x x2", "eltwise_param { operation: PROD stable_prod_grad: false }")],
+    "MAX": [("Eltwise x x2", "eltwise_param { operation: MAX }")],
+}  # fmt: skip
+IMPOSSIBLE = [
+    ("", [(2, 3), (3, 2)], r"\(3, 2\)"),
+    ("eltwise_param { coeff: 1 }", [(2, 3), (2, 3)], "coeff"),
+]
+TOLERANCE = ELEMENTWISE
+SANITIZED = True
+TIMED = {"sum": Timed("", ((128, 256, 56, 56),) * 2, backward=(1, 1))}
 
 
 def arguments(operation, coeff=(), bottoms=2, stable=True, relu=False):

@@ -1,9 +1,19 @@
 import numpy as np
 import pytest
 from helpers.direct import random_array, rounded, run
+from helpers.layer_facts import EXACT, Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("flatten_param { axis: 1 end_axis: -1 }")
+BACKWARD = {"alone": [("Flatten", "")]}
+IMPOSSIBLE = [
+    ("flatten_param { axis: 3 }", [(2, 3)], "axis 3"),
+    ("flatten_param { axis: 2 end_axis: 1 }", [(2, 3, 4)], "end_axis"),
+]
+TOLERANCE = EXACT
+FORMULA = False
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

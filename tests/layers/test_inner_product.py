@@ -2,10 +2,26 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, random_array, run
+from helpers.layer_facts import SUMS, Example
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example(
+    'inner_product_param { num_output: 4 weight_filler { type: "gaussian" std: 0.5 } '
+    'bias_filler { type: "uniform" min: -1 max: 1 } }'
+)
+_FIELDS = 'inner_product_param { num_output: 5 weight_filler { type: "gaussian" } }'
+BACKWARD = {"alone": [("InnerProduct", _FIELDS)], "ReLU": [("InnerProduct", _FIELDS), ("ReLU", "")]}
+IMPOSSIBLE = [
+    ("inner_product_param { num_output: 0 }", [(2, 3)], "num_output"),
+    ("inner_product_param { num_output: 3 axis: -3 }", [(2, 3)], "axis -3"),
+    ("inner_product_param { num_output: 2147483647 }", [(1, 2)], "2147483647"),
+    ("inner_product_param { num_output: 2147483647 axis: 0 }", [(2147483647,)], "2147483647"),
+]
+TOLERANCE = SUMS
+SANITIZED = True
 
 DTYPES = ["float32", "bfloat16"]
 both_types = pytest.mark.parametrize("dtype", DTYPES)

@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
+from helpers.layer_facts import EXACT, Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import net_from_text
+
+EXAMPLE = Example("input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } }", bottoms=())
+BACKWARD = None
+IMPOSSIBLE = [
+    ("input_param { shape { dim: -1 } }", [], "-1"),
+    ("input_param { shape { dim: 65536 dim: 32768 } }", [], "65536"),
+    ("input_param { shape { dim: 4294967296 dim: 4294967296 } }", [], "4294967296"),
+]
+TOLERANCE = EXACT
+FORMULA = False
 
 
 def input_net(param, tops=1):

@@ -2,9 +2,23 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, random_array, run
+from helpers.layer_facts import SUMS, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("lrn_param { local_size: 3 alpha: 0.5 }")
+BACKWARD = {
+    "across channels": [("LRN", "lrn_param { alpha: 0.5 }")],
+    "within channels": [("LRN", "lrn_param { alpha: 0.5 norm_region: WITHIN_CHANNEL }")],
+}
+IMPOSSIBLE = [
+    ("lrn_param { local_size: 4 }", [(1, 3, 5, 5)], "local_size"),
+    ("lrn_param { local_size: 3 }", [(1, 3)], r"\(1, 3\)"),
+]
+TOLERANCE = SUMS
+SANITIZED = True
+TIMED = {"across channels": Timed("lrn_param { local_size: 5 }", ((128, 64, 112, 112),), backward=(2, 1))}
 
 DTYPES = ["float32", "bfloat16"]
 

@@ -3,9 +3,40 @@ import pytest
 import torch
 from helpers import direct
 from helpers.direct import DEVICE, assert_near, random_array, rounded, run
+from helpers.layer_facts import ELEMENTWISE, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import TEST, layer_net
+
+EXAMPLE = Example("pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }")
+BACKWARD = {
+    "MAX": [("Pooling", "pooling_param { kernel_size: 2 }")],
+    "AVE": [("Pooling", "pooling_param { pool: AVE kernel_size: 2 }")],
+    "STOCHASTIC": [  # has no gradient in phase TEST
+        ("Pooling", "include { phase: TRAIN } pooling_param { pool: STOCHASTIC kernel_size: 2 }")
+    ],
+}
+IMPOSSIBLE = [
+    ("pooling_param { kernel_size: 0 }", [(1, 3, 5, 5)], "kernel_size"),
+    ("pooling_param { kernel_size: 2 stride: 0 }", [(1, 3, 5, 5)], "stride"),
+    ("pooling_param { kernel_size: 6 }", [(1, 3, 5, 5)], "6"),
+    ("pooling_param { kernel_size: 2 pad: 2 }", [(1, 3, 5, 5)], "pad"),
+    ("pooling_param { kernel_size: 4294967295 pad: 4294967294 }", [(1, 3, 5, 5)], "4294967295"),
+    ("pooling_param { kernel_size: 2 }", [(1, 3, 5)], r"\(1, 3, 5\)"),
+]
+TOLERANCE = ELEMENTWISE
+SANITIZED = True
+TIMED = {
+    "3x3 maximum": Timed(
+        "pooling_param { pool: MAX kernel_size: 3 stride: 2 }", ((128, 64, 112, 112),), backward=(1, 1)
+    ),
+    "3x3 average": Timed(
+        "pooling_param { pool: AVE kernel_size: 3 stride: 2 }", ((128, 64, 112, 112),), backward=(1, 1)
+    ),
+    "global average": Timed(
+        "pooling_param { pool: AVE global_pooling: true }", ((1024, 2048, 7, 7),), backward=(1, 1)
+    ),
+}
 
 FLT_MAX = np.finfo(np.float32).max
 DTYPES = ["float32", "bfloat16"]

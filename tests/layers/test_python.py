@@ -9,11 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.layer_facts import MAP, Example
 
 import caffe
 from pycaffe_like.device import default_device
 from pycaffe_like.errors import ConfigError, DataError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text, run_layer
+
+EXAMPLE = Example(
+    'python_param { module: "helpers.python_layers" layer: "Scaled" param_str: "twice" }',
+    bottoms=(MAP, (2, 3)),
+    tops=2,
+)
+BACKWARD = {"alone": [("Python", 'python_param { module: "helpers.python_layers" layer: "Scaled" }')]}
+IMPOSSIBLE = []  # what a layer takes is the user's to say
+FORMULA = False
 
 
 def python(name, fields=""):

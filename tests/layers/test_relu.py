@@ -2,9 +2,21 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, every_form, random_array, run
+from helpers.layer_facts import ELEMENTWISE, Example, Timed
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("relu_param { negative_slope: 0.1 }")
+BACKWARD = {
+    "in place": [("Bias", ""), ("ReLU", "")],
+    "slope": [("ReLU", "relu_param { negative_slope: 0.5 }")],
+    "negative slope": [("ReLU", "relu_param { negative_slope: -0.5 }")],
+}
+IMPOSSIBLE = []  # takes every shape
+TOLERANCE = ELEMENTWISE
+SANITIZED = True
+TIMED = {"": Timed("", ((128, 64, 112, 112),))}
 
 SLOPES = [0.0, 0.25, 1.0, -0.5]
 

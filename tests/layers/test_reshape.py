@@ -1,9 +1,22 @@
 import numpy as np
 import pytest
 from helpers.direct import random_array, run
+from helpers.layer_facts import EXACT, Example
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("reshape_param { shape { dim: 0 dim: -1 dim: 2 } num_axes: -1 }")
+BACKWARD = {"alone": [("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }")]}
+IMPOSSIBLE = [
+    ("reshape_param { shape { dim: 4 dim: 2 } }", [(2, 3)], r"4, 2"),
+    ("reshape_param { shape { dim: -1 dim: 4 } }", [(2, 3)], "4"),
+    ("reshape_param { shape { dim: -1 dim: -1 } }", [(2, 3)], "-1"),
+    ("reshape_param { shape { dim: 3037000500 dim: 3037000500 } }", [(2, 3)], "3037000500"),
+    ("reshape_param { shape { dim: 6 } axis: 3 }", [(2, 3)], "axis"),
+]
+TOLERANCE = EXACT
+FORMULA = False
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -2,9 +2,20 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, every_form, random_array, run
+from helpers.layer_facts import SUMS, Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example('scale_param { filler { type: "uniform" min: 0.5 } bias_term: true }')
+BACKWARD = {"alone": [("Scale", "")], "by a bottom": [("Scale x x2", "scale_param { axis: 0 }")]}
+IMPOSSIBLE = [
+    ("scale_param { num_axes: 3 }", [(2, 3)], "axes"),
+    ("", [(2, 3), (2,)], r"\(2\)"),
+]
+TOLERANCE = SUMS
+SANITIZED = True
+TIMED = {"": Timed("scale_param { bias_term: true }", ((128, 256, 56, 56),), backward=(2, 1))}
 
 SHAPE = (3, 5, 4, 2)
 

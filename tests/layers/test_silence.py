@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
 from helpers.direct import every_form, random_array, run
+from helpers.layer_facts import EXACT, MAP, Example
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example(bottoms=(MAP, (2,)), tops=0)
+BACKWARD = None
+IMPOSSIBLE = []  # takes every shape
+TOLERANCE = EXACT
+FORMULA = False
 
 
 @every_form

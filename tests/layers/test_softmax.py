@@ -2,9 +2,17 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, every_form, random_array, rounded, run
+from helpers.layer_facts import Example, Timed
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net
+
+EXAMPLE = Example("softmax_param { axis: 1 }")
+BACKWARD = {"alone": [("Softmax", "")]}
+IMPOSSIBLE = [("softmax_param { axis: 2 }", [(2, 3)], "axis 2")]
+TOLERANCE = (1e-4, 1e-6)
+SANITIZED = True
+TIMED = {"": Timed("", ((131072, 1000),), layout="plain")}
 
 SHAPES = [
     (4, 5),

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array
+from helpers.layer_facts import SUMS, Example
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, DataError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example("loss_param { normalization: VALID }", bottoms=((4, 3), (4,)), labels=(1,))
+BACKWARD = {"alone": [("SoftmaxWithLoss x label", "")]}
+IMPOSSIBLE = [
+    ("", [(4, 3), (5,)], "label"),
+    ("softmax_param { axis: -3 }", [(4, 3), (4,)], "axis -3"),
+]
+TOLERANCE = SUMS
+SANITIZED = True
 
 MODES = ["FULL", "VALID", "BATCH_SIZE", "NONE"]
 

@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 from helpers.direct import DEVICE, assert_near, every_form, random_array, run
+from helpers.layer_facts import EXACT, Example
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import layer_net, net_from_text
+
+EXAMPLE = Example(tops=2)
+BACKWARD = {"alone": [("Split", "")]}
+IMPOSSIBLE = []  # takes every shape
+TOLERANCE = EXACT
 
 
 @every_form

@@ -2,6 +2,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.direct import assert_near, every_form, random_array, run
+from helpers.layer_facts import Example
+
+EXAMPLE = Example()
+BACKWARD = {"alone": [("TanH", "")]}
+IMPOSSIBLE = []  # takes every shape
+TOLERANCE = (1e-4, 1e-6)
 
 
 def in_torch(x, diff):
