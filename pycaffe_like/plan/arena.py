@@ -10,15 +10,26 @@ from .liveness import Array, Span
 _ALIGNMENT = 256  # as allocations on a GPU, which reads memory by lines of 128 bytes
 
 
-def place(arrays: Sequence[Array], spans: Sequence[Sequence[Span]], device: str) -> core.Storage:
-    """Give the arrays their places in an arena; allocates nothing yet."""
+def place(
+    arrays: Sequence[Array], spans: Sequence[Sequence[Span]], device: str
+) -> tuple[core.Storage, dict[int, int]]:
+    """Give the arrays their places in an arena; allocates nothing yet.
+
+    Returns
+    -------
+    core.Storage
+        The arena.
+    dict of int to int
+        Offsets, by the `data_id` or `diff_id` that blobs have there.
+    """
     sizes = [array.bytes for array in arrays]
     offsets = pack(sizes, spans)
-    arena = core.Storage(arena_bytes(sizes, offsets), device)
+    arena, places = core.Storage(arena_bytes(sizes, offsets), device), {}
     for array, offset in zip(arrays, offsets):
         for blob in array.blobs:
             (blob.place_diff if array.is_diff else blob.place_data)(arena, offset)
-    return arena
+            places[blob.diff_id if array.is_diff else blob.data_id] = offset
+    return arena, places
 
 
 def pack(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> list[int]:

@@ -62,7 +62,8 @@ def make_plan(
     plan = lower(graph, seed, earlier)
     lives = find_lives(graph, plan.blobs)
     arrays = _not_kept(lives, options)
-    plan.arena = place(arrays, [[array.span] for array in arrays], options.device or "cpu")
+    spans = [[array.span] for array in arrays]
+    plan.arena, plan.places = place(arrays, spans, options.device or "cpu")
     if options.max_memory is not None:
         _fit(plan, lives, arrays, options.max_memory, reserved)
     return plan
@@ -102,7 +103,7 @@ def _fit(plan: Plan, lives: Lives, arrays: list[Array], max_memory: int, reserve
             f"the net does not fit into {max_memory:,} bytes, it needs {fixed + error.smallest:,}",
             hint="allow more, or use a smaller batch",
         ) from None
-    plan.arena = place(arrays, schedule.spans, arrays[0].blobs[0].device)
+    plan.arena, plan.places = place(arrays, schedule.spans, arrays[0].blobs[0].device)
     plan.again = steps_again(plan.graph, schedule.again)
     for step, again in plan.again.items():
         plan.executor.recompute_before(step, again)

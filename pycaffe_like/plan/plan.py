@@ -25,6 +25,8 @@ class Plan:
         Runs them in order.
     arena : core.Storage
         Where arrays that are not kept take turns.
+    places : dict of int to int
+        Offsets in the arena, by `data_id` or `diff_id` of the blobs that lie there.
     again : dict of int to list of int
         Steps that run forward once more, in order, before the backward of a step.
     """
@@ -34,6 +36,7 @@ class Plan:
     layers: list[core.Layer]
     executor: core.Executor
     arena: core.Storage
+    places: dict[int, int] = field(default_factory=dict)
     again: dict[int, list[int]] = field(default_factory=dict)
 
     def blob(self, value: Value) -> core.Blob:
