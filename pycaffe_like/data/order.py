@@ -23,6 +23,8 @@ class Order:
         Whether each epoch has a random order of its own, the first one too.
     rand_skip : int
         Above 1, the stream begins at a random one of the first so many records.
+    first : int
+        Shuffles of streams of one seed differ where their numbers from here on do.
 
     Attributes
     ----------
@@ -37,11 +39,14 @@ class Order:
     [0, 3, 1, 2, 0, 2, 1, 3]
     """
 
-    def __init__(self, count: int, seed: int = 0, *, shuffle: bool = False, rand_skip: int = 0) -> None:
+    def __init__(
+        self, count: int, seed: int = 0, *, shuffle: bool = False, rand_skip: int = 0, first: int = 0
+    ) -> None:
         self.count = count
         self.shuffle = shuffle
         self.skip = draw_skip(rand_skip, seed)
         self._seed = seed
+        self._first = first
         self._shuffled: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def epoch(self, counter: int) -> int:
@@ -62,7 +67,7 @@ class Order:
     def _shuffle(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of one epoch; that of the last one asked for is kept."""
         if self._shuffled[0] != epoch:
-            self._shuffled = (epoch, permutation(self.count, self._seed, epoch))
+            self._shuffled = (epoch, permutation(self.count, self._seed, epoch, first=self._first))
         return self._shuffled[1]
 
 

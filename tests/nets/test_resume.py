@@ -9,6 +9,7 @@ import sys
 import time
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -29,6 +30,7 @@ SOURCES = {
     "image_list": f"""type: "ImageData" {_TRANSFORM} image_data_param {{
         source: "list.txt" root_folder: "files/" batch_size: 8 shuffle: true rand_skip: 30
         new_height: 13 new_width: 14 }}""",
+    "hdf5": """type: "HDF5Data" hdf5_data_param { source: "rows.txt" batch_size: 8 shuffle: true }""",
 }
 NET = """
 name: "tiny"
@@ -59,7 +61,7 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Hold 37 images: in a database and in files that a list names."""
+    """Hold 37 images: in a database, in files that a list names, and in two HDF5 files."""
     folder = tmp_path_factory.mktemp("resume")
     images = np.random.default_rng(0).integers(0, 256, (37, 3, 12, 12), np.uint8)
     labels = np.arange(37) % 5
@@ -70,6 +72,10 @@ def folder(tmp_path_factory):
             database.put(f"{index:08d}".encode(), datum.SerializeToString())
             cv2.imwrite(str(folder / "files" / f"{index}.png"), image.transpose(1, 2, 0))
     (folder / "list.txt").write_text("".join(f"{i}.png {label}\n" for i, label in enumerate(labels)))
+    for name, rows in (("0", slice(0, 20)), ("1", slice(20, 37))):
+        with h5py.File(folder / "files" / f"{name}.h5", "w") as file:
+            file["data"], file["label"] = images[rows, :, 1:11, 1:11] / 100, labels[rows]
+    (folder / "rows.txt").write_text("files/0.h5 files/1.h5")
     return folder
 
 
@@ -77,7 +83,7 @@ def make_run(folder, name, settings, snapshot=10, source="database"):
     """Make a folder to run in; returns it."""
     run = folder / name
     run.mkdir()
-    for shared in ("train_lmdb", "files", "list.txt"):
+    for shared in ("train_lmdb", "files", "list.txt", "rows.txt"):
         (run / shared).symlink_to(folder / shared)
     (run / "net.prototxt").write_text(NET.replace("SOURCE", SOURCES[source]))
     base = re.sub(r"base_lr: \S+", "", SOLVER) if "base_lr" in settings else SOLVER
