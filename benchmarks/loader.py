@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import create_database, open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import DataLoader, image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.prototxt import schema
 
@@ -89,7 +90,8 @@ def open_loader(folder: Path, records: Iterator[bytes], transform: str, threads:
             writer.put(b"%08d" % index, record)
         writer.commit()
     transformer = Transformer(_parse_transform(transform), schema.TRAIN)
-    return DataLoader(open_database(folder), transformer, BATCH, prefetch=PREFETCH, threads=threads)
+    images = DatabaseImages(open_database(folder))
+    return image_loader(images, transformer, BATCH, prefetch=PREFETCH, threads=threads)
 
 
 def _parse_transform(text: str) -> object:

@@ -22,6 +22,7 @@ from .graph import trained_weights
 from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
+from .layers.data_layer import DataLayer
 from .plan.chain import joining_passes
 from .plan.make import make_plan
 from .plan.memory import Memory, bytes_to_come, measure
@@ -99,8 +100,8 @@ class PlannedNet:
         """Draw random numbers (dropout, crops, mirrors) from another seed; learned blobs stay."""
         self.seed = seed
         self.plan.executor.seed = seed
-        for name, source in self._sources().items():
-            source.reseed(layer_seed(seed, name))
+        for name, layer in self._data_layers():
+            layer.reseed(layer_seed(seed, name))
 
     @property
     def name(self) -> str:
@@ -236,25 +237,21 @@ class PlannedNet:
 
     # Data
 
-    def _sources(self) -> dict[str, Any]:
-        """Data layers by name."""
-        return {
-            node.name: node.started
-            for node in self.graph.nodes
-            if node.started and hasattr(node.started, "position")
-        }
+    def _data_layers(self) -> list[tuple[str, DataLayer]]:
+        """Running data layers, with their names."""
+        return [(node.name, node.started) for node in self.graph.nodes if isinstance(node.started, DataLayer)]
 
     def data_positions(self) -> dict[str, int]:
-        """Number of the record that each data layer delivers next, by layer name."""
-        return {name: source.position for name, source in self._sources().items()}
+        """Number of records that each data layer has delivered, by layer name."""
+        return {name: layer.position for name, layer in self._data_layers()}
 
     def set_data_positions(self, positions: dict[str, int]) -> None:
-        """Let data layers go on at these records."""
-        for name, source in self._sources().items():
+        """Let data layers go on as if they had delivered so many records."""
+        for name, layer in self._data_layers():
             if name in positions:
-                source.position = positions[name]
+                layer.position = positions[name]
 
     def close(self) -> None:
         """Stop data threads and close databases."""
-        for source in self._sources().values():
-            source.close()
+        for _, layer in self._data_layers():
+            layer.close()

@@ -96,7 +96,8 @@ void alias_data(Blob& blob, const py::array_t<float>& array) {
   blob.reshape(shape);
   const auto wanted = blob.strides();
   for (int axis = 0; axis < array.ndim(); ++axis)
-    if (shape[axis] > 1 && array.strides(axis) != wanted[axis] * static_cast<int64_t>(sizeof(float)))
+    if (shape[axis] > 1 && array.size() > 0 &&
+        array.strides(axis) != wanted[axis] * static_cast<int64_t>(sizeof(float)))
       throw ShapeError("the array's strides are not those of the blob's layout");
   auto* kept = new py::object(array);
   std::shared_ptr<void> owner(kept, [](void* pointer) {

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from .. import _core
 
 _MASK = 2**64 - 1
+_KEYS = 2**62
+_SHUFFLE_DRAW = 2**32  # draws of shuffles: this one and all above
 
 
 def draw_below(
@@ -41,3 +43,31 @@ def draw_below(
     [6, 3, 8]
     """
     return _core.draw_below(bound, seed & _MASK, counters, draw)
+
+
+def permutation(count: int, seed: int, epoch: int, *, first: int = 0) -> npt.NDArray[np.int64]:
+    """Shuffle the numbers 0 .. count - 1.
+
+    Parameters
+    ----------
+    count : int
+    seed : int
+        Any integer; its low 64 bits count.
+    epoch : int
+        Each gives an order of its own.
+    first : int, default 0
+        Counter of number 0; orders of other counters have nothing to do with each other.
+
+    Returns
+    -------
+    ndarray of int64
+        Shape (count,).
+
+    Examples
+    --------
+    >>> permutation(6, 1, epoch=0).tolist()
+    [0, 5, 3, 1, 2, 4]
+    """
+    counters = np.arange(first, first + count, dtype=np.int64)
+    keys = draw_below(_KEYS, seed, counters, _SHUFFLE_DRAW + epoch)
+    return np.argsort(keys, kind="stable")

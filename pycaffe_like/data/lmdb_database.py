@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +81,11 @@ class Database:
         reader = Reader(self)
         for _ in range(len(self)):
             yield reader.next()
+
+    @cached_property
+    def index(self) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
+        """Keys and places of all records, for who does not want them in order; see `Reader.locate`."""
+        return Reader(self).locate(len(self))
 
     def cursor(self) -> Any:
         """Return a cursor before the first record."""

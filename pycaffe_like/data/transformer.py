@@ -47,6 +47,10 @@ class Transformer:
         both, as in Caffe.
     seed : int
         Crops and mirrors are functions of the seed and the record's counter alone.
+    color : bool, optional
+        Decode to three channels or to one; as `transform_param` says when not given.
+    resize : (int, int), optional
+        Height and width to resize decoded images to.
 
     Raises
     ------
@@ -63,13 +67,22 @@ class Transformer:
     distributed but not the same.
     """
 
-    def __init__(self, transform_param: Any, phase: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        transform_param: Any,
+        phase: int,
+        seed: int = 0,
+        *,
+        color: bool | None = None,
+        resize: tuple[int, int] | None = None,
+    ) -> None:
         self._phase = phase
         self._seed = seed
         self.scale = float(transform_param.scale)
         self.mirror = bool(transform_param.mirror)
         self.crop_size = int(transform_param.crop_size)
-        self._decode_flag = _decode_flag(transform_param)
+        self._decode_flag = _decode_flag(transform_param, color)
+        self._resize = resize
         self._mean_values = np.asarray(list(transform_param.mean_value), dtype=np.float32)
         # The mean image in the order of axes of raw records, and in that of decoded images.
         self._mean_planar = _read_mean_image(transform_param)
@@ -81,6 +94,11 @@ class Transformer:
     def forces_channels(self) -> bool:
         """Whether images are decoded to a fixed number of channels."""
         return self._decode_flag != cv2.IMREAD_UNCHANGED
+
+    def decoded_size(self, channels: int, height: int, width: int) -> list[int]:
+        """Return channels, height and width that a file of this header decodes to, unless it is turned."""
+        forced = {cv2.IMREAD_COLOR: 3, cv2.IMREAD_GRAYSCALE: 1}
+        return [forced.get(self._decode_flag, channels), *(self._resize or (height, width))]
 
     def output_shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape an image of this size gets.
@@ -110,7 +128,7 @@ class Transformer:
         return (channels, self.crop_size or height, self.crop_size or width)
 
     def decode(self, file: bytes | memoryview, bit_depth: int = 8) -> npt.NDArray[np.uint8]:
-        """Decode an image file whose header has been checked.
+        """Decode an image file whose header has been checked, and resize it if that is asked for.
 
         Parameters
         ----------
@@ -141,6 +159,8 @@ class Transformer:
             raise ValueError("image file is damaged: it cannot be decoded")
         if image.dtype != np.uint8:
             raise ValueError(f"image decodes to {image.dtype}, not to 8 bits a channel")
+        if self._resize:
+            image = cv2.resize(image, self._resize[::-1], interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(image if image.ndim == 3 else image[:, :, None])
 
     def draw_crops(self, counters: npt.NDArray[np.int64], heights: Sizes, widths: Sizes) -> Crops:
@@ -233,7 +253,9 @@ class Transformer:
         }
 
 
-def _decode_flag(param: Any) -> int:
+def _decode_flag(param: Any, color: bool | None) -> int:
+    if color is not None:
+        return int(cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
     if param.force_color and param.force_gray:
         raise ConfigError("transform_param has both force_color and force_gray", hint="remove one of them")
     if param.force_color:

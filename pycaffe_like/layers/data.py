@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Sequence
-from typing import Literal, cast
 
 from .. import _core as core
+from ..data.database_images import DatabaseImages
 from ..data.lmdb_database import check_backend, open_database
-from ..data.loader import DataLoader
+from ..data.loader import DataLoader, image_loader
+from ..data.order import Order
 from ..data.transformer import Transformer
 from ..errors import ConfigError
-from ..facts import Reads, Top
-from ..graph.locate import errors_of_layer
-from ..graph.nodes import Node
-from ..layer_type import LayerType, Shape
+from ..facts import Top
+from ..layer_type import Shape
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
+from .data_layer import (
+    MOST_PREFETCH,
+    TRANSFORM_FIELDS,
+    DataLayer,
+    DataLayerType,
+    bad_record_policy,
+    check_rand_skip,
+    check_source,
+)
 
 
-class Data(LayerType):
+class Data(DataLayerType):
     """Read batches of images and labels from a database, prepared ahead by background threads.
 
     Parameters
@@ -31,10 +37,18 @@ class Data(LayerType):
         N, the number of records in a batch.
     backend : {LEVELDB, LMDB}, default LEVELDB
         Must be given as LMDB: the default is Caffe's, but LevelDB databases cannot be read.
-    prefetch : int >= 1, default 4
+    prefetch : int >= 1 and <= 1024, default 4
         Batches made ahead.
+    shuffle : bool, default false
+        Take the records of each pass in a new random order (NVIDIA's, Intel's and TSN's field).
+    rand_skip : int >= 0, default 0
+        Begin at a random one of the first so many records.
+    force_encoded_color : bool, default false
+        Decode encoded images to three channels; older form of ``transform_param.force_color``.
+    threads : int >= 0, default 0
+        Threads that decode and transform (NVIDIA's field); 0 makes one. The batches are the same.
     transform_param : TransformationParameter
-        Crop, mirror, mean and scale: ``(pixel - mean) * scale``.
+        Crop, mirror, mean and scale: ``(pixel - mean) * scale``; force_color and force_gray.
 
     Returns
     -------
@@ -54,8 +68,10 @@ class Data(LayerType):
 
     Notes
     -----
-    Records come in key order and start again after the last. Crops and mirrors are functions of the net's
-    seed and the record's number, so that a resumed run goes on with the same batches.
+    Records come in key order, unless they are shuffled, and start again after the last. Shuffles, crops and
+    mirrors are functions of the net's seed and of the number of records delivered, so that a resumed run goes
+    on with the same batches. To shuffle, the layer keeps all keys: some 100 bytes a record. Caffe 1.0 ignores
+    rand_skip.
 
     References
     ----------
@@ -74,21 +90,26 @@ class Data(LayerType):
 
     type = "Data"
     param = "data_param"
-    bottoms = ()
+    fields = (
+        "source", "batch_size", "backend", "prefetch", "shuffle", "rand_skip",
+        "force_encoded_color", "transform_param.force_color", "transform_param.force_gray", *TRANSFORM_FIELDS,
+    )  # fmt: skip
+    ignored = {
+        **dict.fromkeys(
+            ("threads", "parser_threads", "cache", "precache", "disk_reader_threads"), "tunes speed only"
+        ),
+        "verbose": "tells more in the log only",
+    }
     tops = (Top("data"), Top("labels", exact=True, least=0))
     layout = "channels_last"
-    backward_reads = Reads()
-    constraints = {"batch_size": Rule(1, required=True), "prefetch": Rule(1)}
+    constraints = {"batch_size": Rule(1, required=True), "prefetch": Rule(1, MOST_PREFETCH)}
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:
         """See `LayerType.check`."""
         super().check(layer)
+        check_source(layer, "data_param", "a database folder")
         param = layer.message.data_param
-        if not param.source:
-            raise layer.error(
-                "source is missing", "data_param", hint="set data_param.source to a database folder"
-            )
         try:
             check_backend(param.DB.Name(param.backend))
         except ConfigError as error:
@@ -102,83 +123,26 @@ class Data(LayerType):
     @classmethod
     def start(cls, layer: LayerDefinition, bottoms: Sequence[Shape], device: str, seed: int) -> core.Layer:
         """See `LayerType.start`."""
-        return DataLayer(layer, seed)
+        param = layer.message.data_param
+        database = open_database(param.source)
+        check_rand_skip(layer, "data_param", len(database))
 
-    @classmethod
-    def flops(cls, node: Node) -> int:
-        """See `LayerType.flops`: data is only moved."""
-        return 0
+        def open_loader(seed: int, record: int) -> DataLoader:
+            order = Order(len(database), seed, shuffle=param.shuffle, rand_skip=param.rand_skip)
+            return image_loader(
+                DatabaseImages(database, order),
+                Transformer(
+                    layer.message.transform_param,
+                    layer.message.phase,
+                    seed,
+                    color=True if param.force_encoded_color else None,
+                ),
+                param.batch_size,
+                prefetch=param.prefetch,
+                threads=max(1, param.threads),
+                start_record=record,
+                with_label=len(layer.tops) > 1,
+                on_bad_record=bad_record_policy(),
+            )
 
-
-class DataLayer(core.Layer):
-    """The running layer: hands the loader's batches to the tops without copying them."""
-
-    def __init__(self, layer: LayerDefinition, seed: int) -> None:
-        super().__init__()
-        self._definition = layer
-        self._message = layer.message
-        self._param = self._message.data_param
-        self._with_label = len(self._message.top) > 1
-        self._database = open_database(self._param.source)
-        self._transformer = self._make_transformer(seed)
-        self._loader = self._load_from(0)
-
-    def _make_transformer(self, seed: int) -> Transformer:
-        return Transformer(self._message.transform_param, int(self._message.phase), seed & (2**63 - 1))
-
-    def _load_from(self, record: int) -> DataLoader:
-        return DataLoader(
-            self._database,
-            self._transformer,
-            self._param.batch_size,
-            prefetch=self._param.prefetch,
-            start_record=record,
-            with_label=self._with_label,
-            on_bad_record=_bad_record_policy(),
-        )
-
-    @property
-    def position(self) -> int:
-        """Number of the record the next batch starts with."""
-        return self._loader.position
-
-    @position.setter
-    def position(self, record: int) -> None:
-        self._loader.close()
-        self._loader = self._load_from(record)
-
-    def reseed(self, seed: int) -> None:
-        """Draw crops and mirrors from another seed, from the next batch on."""
-        self._transformer = self._make_transformer(seed)
-        self.position = self.position
-
-    def close(self) -> None:
-        """Stop the background threads."""
-        self._loader.close()
-
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[list[int]]:
-        """See `core.Layer.top_shapes`."""
-        shape = list(self._loader.shape)
-        return [shape, shape[:1]] if self._with_label else [shape]
-
-    def private_bytes(self, training: bool) -> int:
-        """Size of the batches made ahead; the one in use counts as the tops'."""
-        return int(self._param.prefetch) * 4 * (math.prod(self._loader.shape) + self._loader.shape[0])
-
-    def forward(self, bottom: list[core.Blob], top: list[core.Blob]) -> None:
-        """Put the next batch into the tops."""
-        with errors_of_layer(self._definition):
-            batch = self._loader.next()
-        top[0].alias_data(batch.data)
-        if batch.label is not None:
-            top[1].alias_data(batch.label)
-
-    def backward(self, top: list[core.Blob], propagate_down: list[bool], bottom: list[core.Blob]) -> None:
-        """Do nothing: there is no bottom."""
-
-
-def _bad_record_policy() -> Literal["error", "skip"]:
-    policy = os.environ.get("CAFFE_ON_BAD_RECORD", "error")
-    if policy not in ("error", "skip"):
-        raise ConfigError(f"CAFFE_ON_BAD_RECORD must be error or skip, got {policy!r}")
-    return cast("Literal['error', 'skip']", policy)
+        return DataLayer(layer, seed, open_loader)

@@ -8,8 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import DataError
 from pycaffe_like.prototxt import schema
@@ -38,9 +39,9 @@ def read_everything(folder: Path, records: int) -> str:
     try:
         database = open_database(folder)
         transformer = Transformer(schema.TransformationParameter(), phase=1)
-        with DataLoader(database, transformer, batch_size=8) as loader:
+        with image_loader(DatabaseImages(database), transformer, batch_size=8) as loader:
             for _ in range(records // 8 + 2):
-                loader.next().data.sum()
+                loader.next().arrays[0].sum()
     except DataError as error:
         return f"error: {str(error).splitlines()[0]}"
     return f"read {len(database)}"

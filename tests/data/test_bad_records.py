@@ -8,8 +8,9 @@ import pytest
 from data_records import encoded_record, image_file, raw_record
 from test_image_header import jpeg_of_scans, png_file
 
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import DataError
 from pycaffe_like.prototxt import schema
@@ -77,7 +78,7 @@ GOOD = {"raw": raw_record(PLANES), "png": encoded_record(PNG)}
 
 def make_loader(path, **options):
     transformer = Transformer(schema.TransformationParameter(), schema.TEST)
-    return DataLoader(open_database(path), transformer, 4, **options)
+    return image_loader(DatabaseImages(open_database(path)), transformer, 4, **options)
 
 
 def test_there_are_sixty():
@@ -99,7 +100,7 @@ def test_bad_record_is_skipped(name, make_database, caplog):
     records[5] = BAD[name]
     with make_loader(make_database(records), on_bad_record="skip") as loader:
         for _ in range(60):
-            np.testing.assert_array_equal(loader.next().data, np.stack([PLANES] * 4))
+            np.testing.assert_array_equal(loader.next().arrays[0], np.stack([PLANES] * 4))
     skipped = [record for record in caplog.records if "Skipping record" in record.message]
     assert len(skipped) == 1
     assert skipped[0].levelno == logging.WARNING
@@ -113,7 +114,7 @@ def numbered_database(make_database, bad, count=200):
 
 def labels(loader, batches):
     with loader:
-        return np.concatenate([loader.next().label for _ in range(batches)]).astype(int).tolist()
+        return np.concatenate([loader.next().arrays[1] for _ in range(batches)]).astype(int).tolist()
 
 
 def test_the_next_good_record_takes_the_place(make_database):

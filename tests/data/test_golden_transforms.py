@@ -6,8 +6,9 @@ from data_records import GOLDEN as FILES
 from google.protobuf import text_format
 from helpers.golden import GOLDEN
 
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.prototxt import schema
 
@@ -26,14 +27,14 @@ def in_golden_folder(monkeypatch):
 def test_batch_equals_recorded_batch(case, layout):
     net = text_format.Parse(str(RECORDED[f"{case}/prototxt"]), schema.NetParameter())
     layer = net.layer[0]
-    loader = DataLoader(
-        open_database(layer.data_param.source),
+    loader = image_loader(
+        DatabaseImages(open_database(layer.data_param.source)),
         Transformer(layer.transform_param, phase=schema.TEST),
         layer.data_param.batch_size,
         layout=layout,
     )
     with loader:
         batch = loader.next()
-        assert loader.shape == batch.data.shape
-        np.testing.assert_array_equal(batch.label, RECORDED[f"{case}/top1"])
-        np.testing.assert_array_equal(batch.data, RECORDED[f"{case}/top0"])
+        assert loader.shapes == [array.shape for array in batch.arrays]
+        np.testing.assert_array_equal(batch.arrays[1], RECORDED[f"{case}/top1"])
+        np.testing.assert_array_equal(batch.arrays[0], RECORDED[f"{case}/top0"])

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from data_records import encoded_record, image_file, raw_record
 
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import Batch, DataLoader, image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.errors import ConfigError, DataError
 from pycaffe_like.prototxt import schema
@@ -36,7 +37,7 @@ def encoded_database(images, make_database):
 def make_loader(database, batch_size=BATCH, phase=schema.TRAIN, seed=5, param=None, **options):
     param = {"crop_size": 7, "mirror": True, "scale": 0.5} if param is None else param
     transformer = Transformer(schema.TransformationParameter(**param), phase, seed)
-    return DataLoader(database, transformer, batch_size, **options)
+    return image_loader(DatabaseImages(database), transformer, batch_size, **options)
 
 
 def take(loader, count):
@@ -45,7 +46,8 @@ def take(loader, count):
         batches = []
         for _ in range(count):
             batch = loader.next()
-            batches.append((batch.data.copy(), batch.label, batch.record))
+            data, label = batch.arrays
+            batches.append((data.copy(), label, batch.start))
     return batches
 
 
@@ -81,7 +83,7 @@ def test_layouts_hold_the_same_numbers(database):
     plain, last = make_loader(database, layout="plain"), make_loader(database, layout="channels_last")
     with plain, last:
         for _ in range(8):
-            a, b = plain.next().data, last.next().data
+            a, b = plain.next().arrays[0], last.next().arrays[0]
             assert a.flags.c_contiguous
             assert b.transpose(0, 2, 3, 1).flags.c_contiguous
             assert a.ctypes.data % 64 == b.ctypes.data % 64 == 0
@@ -101,7 +103,7 @@ def test_loader_resumes_at_the_exact_record(database, stop):
 def test_batch_is_valid_until_the_following_next(database):
     with make_loader(database, prefetch=1, threads=3) as loader:
         for _ in range(40):
-            data = loader.next().data
+            data, _ = loader.next().arrays
             before = data.copy()
             threading.Event().wait(0.001)
             np.testing.assert_array_equal(data, before)
@@ -140,7 +142,7 @@ def test_solver_resumes_at_its_own_records(database):
 
 def test_labels_can_be_left_out(database):
     with make_loader(database, with_label=False) as loader:
-        assert loader.next().label is None
+        assert [array.shape for array in loader.next().arrays] == loader.shapes == [(BATCH, 3, 7, 7)]
 
 
 def test_batches_may_differ_in_size(make_database, rng):
@@ -220,8 +222,49 @@ def test_damage_is_raised_in_place_and_from_then_on(make_database):
     good = raw_record(np.zeros((1, 4, 4), np.uint8))
     database = open_database(make_database([good] * 10 + [b"\x08"] + [good] * 10))
     with make_loader(database, param={}, threads=3) as loader:
-        assert [loader.next().record, loader.next().record] == [0, 4]
+        assert [loader.next().start, loader.next().start] == [0, 4]
         for _ in range(3):
             with pytest.raises(DataError, match=r"test_lmdb, key '00000010'"):
                 loader.next()
         assert loader.position == 8
+
+
+class Numbers:
+    """A source of three arrays a batch, whose values are the counts of their records."""
+
+    private_bytes = 1000
+
+    def __init__(self, position=0):
+        self.position = self.next = position
+        self.shapes = [(2,), (2, 3), (2, 1, 1, 1, 1)]
+        self.closed = 0
+
+    def claim(self):
+        self.next += 2
+        return self.next - 2
+
+    def make(self, job, slot):
+        counts = np.arange(job, job + 2, dtype=np.float32)
+        arrays = (np.broadcast_to(counts.reshape(-1, *(1,) * (len(s) - 1)), s) for s in self.shapes)
+        return Batch(tuple(arrays), job, job + 2)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_source_is_made_ahead(threads):
+    source = Numbers(position=6)
+    with DataLoader(source, prefetch=2, threads=threads) as loader:
+        assert loader.shapes == source.shapes
+        assert loader.private_bytes == 2 * 4 * (2 + 6 + 2) + 1000
+        for start in range(6, 40, 2):
+            assert loader.position == start
+            arrays = loader.next().arrays
+            assert [array.shape for array in arrays] == source.shapes
+            for array in arrays:
+                assert array[0].max() == array[0].min() == start
+        assert source.closed == 0
+    loader.close()
+    assert source.closed == 1
+    assert prefetch_threads() == []

@@ -9,8 +9,9 @@ from data_records import encoded_record, image_file, raw_record
 from pycaffe_like import _core
 from pycaffe_like.data.batch_maker import BatchMaker
 from pycaffe_like.data.counter_random import draw_below
+from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import Reader, create_database, open_database
-from pycaffe_like.data.loader import DataLoader
+from pycaffe_like.data.loader import image_loader
 from pycaffe_like.data.transformer import Transformer
 from pycaffe_like.prototxt import schema
 
@@ -27,13 +28,13 @@ SHAPES = [(1, 28, 28), (3, 20, 21), (3, 32, 32), (3, 256, 180)]
 
 def make_loader(path, param, batch_size=7, **options):
     transformer = Transformer(schema.TransformationParameter(**param), schema.TRAIN, 3)
-    return DataLoader(open_database(path), transformer, batch_size, **options)
+    return image_loader(DatabaseImages(open_database(path)), transformer, batch_size, **options)
 
 
 def batches(path, param, count=9, **options):
     with make_loader(path, param, **options) as loader:
         made = (loader.next() for _ in range(count))
-        return [(batch.data.copy(), batch.label.copy(), batch.record) for batch in made]
+        return [(*(array.copy() for array in batch.arrays), batch.start) for batch in made]
 
 
 def assert_same(got, want):

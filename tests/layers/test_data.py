@@ -2,6 +2,7 @@ import gc
 import logging
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from helpers.layer_facts import Example
@@ -179,6 +180,82 @@ def test_another_seed_holds_from_the_next_batch_on(make_net, source):
         assert np.array_equal(got, each)
 
 
+# Shuffled, skipped
+
+
+def test_each_shuffled_pass_holds_every_record_once_in_another_order(make_net, source):
+    data, label = take(make_net(source, param="shuffle: true", batch=RECORDS, seed=1), 4)
+    passes = label.reshape(4, RECORDS)
+    assert np.array_equal(np.sort(passes), np.tile(np.arange(RECORDS), (4, 1)))
+    assert len({tuple(each) for each in passes}) == 4
+    assert tuple(range(RECORDS)) not in {tuple(each) for each in passes}
+    assert np.array_equal(data, IMAGES[label.astype(int)])
+
+
+def test_shuffles_follow_the_seed(make_net, source):
+    first, same, other = (
+        take(make_net(source, param="shuffle: true", batch=RECORDS, seed=seed), 3)[1] for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("param", ["shuffle: true", "rand_skip: 9", "shuffle: true rand_skip: 9"])
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_a_shuffled_or_skipped_run_goes_on_exactly(make_net, source, param, batches):
+    transform = "crop_size: 3 mirror: true"
+    first, second = (make_net(source, transform, param, seed=5) for _ in range(2))
+    take(first, batches)
+    assert first.data_positions() == {"images": batches * BATCH}
+    second.set_data_positions(first.data_positions())
+    for wanted, got in zip(take(first, 4), take(second, 4)):
+        assert np.array_equal(got, wanted)
+
+
+def test_rand_skip_begins_at_one_of_the_first_records(make_net, source):
+    firsts = [take(make_net(source, param="rand_skip: 3", seed=seed), 3)[1] for seed in range(12)]
+    assert {int(labels[0]) for labels in firsts} == {0, 1, 2}
+    for labels in firsts:
+        assert np.array_equal(labels, (labels[0] + np.arange(12)) % RECORDS)
+
+
+def test_a_rand_skip_that_may_pass_over_all_records_is_rejected(make_net, source):
+    make_net(source, param=f"rand_skip: {RECORDS}")
+    error = refused(ConfigError, make_net, source, param=f"rand_skip: {RECORDS + 1}")
+    assert "rand_skip must be an int <= 10, the number of records, got 11" in error.problem
+    assert error.line == 7
+
+
+def test_a_bad_record_of_a_shuffled_database_is_named(make_net, damaged):
+    net = make_net(damaged, param="shuffle: true", seed=1)
+    error = refused(DataError, take, net, 30)
+    assert "'00000005'" in error.problem
+
+
+# Decoding
+
+
+def test_force_encoded_color_makes_three_channels_of_gray_files(make_net, tmp_path):
+    gray = np.random.default_rng(3).integers(0, 256, (6, 5), dtype=np.uint8)
+    file = cv2.imencode(".png", gray)[1].tobytes()
+    source = make_database(tmp_path / "gray", [schema.Datum(data=file, encoded=True).SerializeToString()])
+    for param, transform, channels in (
+        ("", "", 1), ("force_encoded_color: true", "", 3), ("", "force_color: true", 3)
+    ):  # fmt: skip
+        data, _ = take(make_net(source, transform, param), 1)
+        assert np.array_equal(data, np.broadcast_to(gray, (BATCH, channels, 6, 5)))
+
+
+@pytest.mark.parametrize("threads", [0, 3, 4294967295])
+def test_threads_change_nothing_but_the_time(make_net, source, threads):
+    transform = "crop_size: 3 mirror: true"
+    wanted = take(make_net(source, transform, seed=1), 12)
+    net = make_net(source, transform, f"threads: {threads}", seed=1)
+    for got, each in zip(take(net, 12), wanted):
+        assert np.array_equal(got, each)
+    assert len(prefetching()) == 1 + min(max(threads, 1), 5)
+
+
 # Threads
 
 
@@ -249,7 +326,7 @@ def refused(kind, make, *arguments, **options):
         (
             'source: "SOURCE" backend: LMDB batch_size: 4\nprefetch: 0',
             4,
-            "prefetch must be an int >= 1, got 0",
+            "prefetch must be an int >= 1 and <= 1024, got 0",
         ),
         ('source: "SOURCE" batch_size: 4', 3, "databases of backend LEVELDB cannot be read"),
         (

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -19,11 +21,20 @@ from pycaffe_like.weights.caffemodel import read_weights
 
 pytestmark = pytest.mark.net
 
+_TRANSFORM = "transform_param { scale: 0.01 mirror: true crop_size: 10 }"
+SOURCES = {
+    "database": f"""type: "Data" {_TRANSFORM}
+        data_param {{ source: "train_lmdb" batch_size: 8 backend: LMDB }}""",
+    "shuffled_database": f"""type: "Data" {_TRANSFORM}
+        data_param {{ source: "train_lmdb" batch_size: 8 backend: LMDB shuffle: true rand_skip: 30 }}""",
+    "image_list": f"""type: "ImageData" {_TRANSFORM} image_data_param {{
+        source: "list.txt" root_folder: "files/" batch_size: 8 shuffle: true rand_skip: 30
+        new_height: 13 new_width: 14 }}""",
+    "hdf5": """type: "HDF5Data" hdf5_data_param { source: "rows.txt" batch_size: 8 shuffle: true }""",
+}
 NET = """
 name: "tiny"
-layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
-  transform_param { scale: 0.01 mirror: true crop_size: 10 }
-  data_param { source: "train_lmdb" batch_size: 8 backend: LMDB } }
+layer { name: "data" top: "data" top: "label" include { phase: TRAIN } SOURCE }
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
   transform_param { scale: 0.01 crop_size: 10 }
   data_param { source: "train_lmdb" batch_size: 6 backend: LMDB } }
@@ -50,24 +61,31 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Hold a database of 37 images and a tiny net."""
+    """Hold 37 images: in a database, in files that a list names, and in two HDF5 files."""
     folder = tmp_path_factory.mktemp("resume")
-    rng = np.random.default_rng(0)
+    images = np.random.default_rng(0).integers(0, 256, (37, 3, 12, 12), np.uint8)
+    labels = np.arange(37) % 5
+    (folder / "files").mkdir()
     with create_database(str(folder / "train_lmdb")) as database:
-        for index in range(37):
-            image = rng.integers(0, 256, (3, 12, 12), np.uint8)
-            datum = schema.Datum(channels=3, height=12, width=12, data=image.tobytes(), label=index % 5)
+        for index, (image, label) in enumerate(zip(images, labels)):
+            datum = schema.Datum(channels=3, height=12, width=12, data=image.tobytes(), label=label)
             database.put(f"{index:08d}".encode(), datum.SerializeToString())
-    (folder / "net.prototxt").write_text(NET)
+            cv2.imwrite(str(folder / "files" / f"{index}.png"), image.transpose(1, 2, 0))
+    (folder / "list.txt").write_text("".join(f"{i}.png {label}\n" for i, label in enumerate(labels)))
+    for name, rows in (("0", slice(0, 20)), ("1", slice(20, 37))):
+        with h5py.File(folder / "files" / f"{name}.h5", "w") as file:
+            file["data"], file["label"] = images[rows, :, 1:11, 1:11] / 100, labels[rows]
+    (folder / "rows.txt").write_text("files/0.h5 files/1.h5")
     return folder
 
 
-def make_run(folder, name, settings, snapshot=10):
+def make_run(folder, name, settings, snapshot=10, source="database"):
     """Make a folder to run in; returns it."""
     run = folder / name
     run.mkdir()
-    for shared in ("train_lmdb", "net.prototxt"):
+    for shared in ("train_lmdb", "files", "list.txt", "rows.txt"):
         (run / shared).symlink_to(folder / shared)
+    (run / "net.prototxt").write_text(NET.replace("SOURCE", SOURCES[source]))
     base = re.sub(r"base_lr: \S+", "", SOLVER) if "base_lr" in settings else SOLVER
     base = base.replace("snapshot: 10", f"snapshot: {snapshot}")
     (run / "solver.prototxt").write_text(base + settings)
@@ -143,17 +161,23 @@ def test_killed_run_resumes_with_the_same_bits(folder, monkeypatch, kind):
     check_kills(folder, monkeypatch, kind, kills=3, seed=1)
 
 
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"database"}))
+def test_killed_run_resumes_in_the_middle_of_a_shuffled_epoch(folder, monkeypatch, source):
+    check_kills(folder, monkeypatch, "SGD", kills=1, seed=4, source=source)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_run_killed_many_times_resumes_with_the_same_bits(folder, monkeypatch, seed):
     check_kills(folder, monkeypatch, "SGD", kills=10, seed=seed)
 
 
-def check_kills(folder, monkeypatch, kind, kills, seed):
+def check_kills(folder, monkeypatch, kind, kills, seed, source="database"):
     settings = TYPES[kind] + " random_seed: 7"
-    whole = make_run(folder, f"whole_{kind}_{seed}", settings, snapshot=2)
+    name = f"{source}_{kind}_{seed}"
+    whole = make_run(folder, f"whole_{name}", settings, 2, source)
     train(whole)
-    run = make_run(folder, f"killed_{kind}_{seed}", settings, snapshot=2)
+    run = make_run(folder, f"killed_{name}", settings, 2, source)
     draw = random.Random(seed)
     killed = 0
     for iteration in sorted(draw.sample(range(1, 110), kills)):

@@ -1,8 +1,8 @@
 """The update rules, alone and in whole runs, against numbers of Caffe."""
 
-import itertools
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -87,35 +87,15 @@ def test_rule_gives_the_weights_of_caffe(tmp_path, text):
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-7 * max(1, np.abs(want).max()))
 
 
-def with_inputs(net_text, data):
-    """Put Input layers in the place of HDF5Data; returns the text, and (blob, array, batch size) by phase."""
-    net = parse(net_text, NetParameter).message
-    feeds = {}
-    for layer in net.layer:
-        if layer.type == "HDF5Data":
-            file = Path(layer.hdf5_data_param.source).stem.removesuffix("_list")
-            batch = layer.hdf5_data_param.batch_size
-            phase = layer.include[0].phase if layer.include else None
-            feeds[phase] = [(top, data[f"{file}/{top}"], batch) for top in layer.top]
-            layer.type = "Input"
-            layer.ClearField("hdf5_data_param")
-            for _, array, _ in feeds[phase]:
-                layer.input_param.shape.add(dim=[batch, *array.shape[1:]])
-    return str(net), feeds
-
-
-def feed(net, sources):
-    """Fill the inputs of `net` from arrays, in order and over and over, before each forward pass."""
-    forward, position = net.forward_loss, itertools.count()
-
-    def forward_loss():
-        number = next(position)
-        for top, array, batch in sources:
-            rows = np.arange(number * batch, (number + 1) * batch) % len(array)
-            net.blobs[top].data[...] = array[rows]
-        return forward()
-
-    net.forward_loss = forward_loss
+def write_data(folder):
+    """Write the HDF5 files that the recorded nets name."""
+    folder.mkdir()
+    with np.load(GOLDEN / "data.npz") as data:
+        for key in data.files:
+            file, dataset = key.split("/")
+            with h5py.File(folder / f"{file}.h5", "a") as out:
+                out[dataset] = data[key]
+            (folder / f"{file}_list.txt").write_text(f"data/{file}.h5\n")
 
 
 class Run:
@@ -124,21 +104,17 @@ class Run:
     def __init__(self, name, folder, monkeypatch):
         self.folder = GOLDEN / name
         needed = {layer.type for layer in read(self.folder / "net.prototxt", NetParameter).message.layer}
-        if missing := needed - {"HDF5Data"} - set(layer_types()):
+        if missing := needed - set(layer_types()):
             pytest.skip(f"no layer {', '.join(sorted(missing))}")
         with np.load(self.folder / "trajectory.npz") as file:
             self.golden = dict(file)
-        with np.load(GOLDEN / "data.npz") as data:
-            text, feeds = with_inputs((self.folder / "net.prototxt").read_text(), data)
-        (folder / name).mkdir()
-        (folder / name / "net.prototxt").write_text(text)
-        (folder / name / "snap").mkdir()
+        write_data(folder / "data")
+        (folder / name / "snap").mkdir(parents=True)
+        (folder / name / "net.prototxt").write_text((self.folder / "net.prototxt").read_text())
         monkeypatch.chdir(folder)
         document = read_solver(self.folder / "solver.prototxt")
         self.solver = solver_class(document)(document)
         self.set_params("init")
-        for net, phase in [(self.solver.net, 0), *((net, 1) for net in self.solver.test_nets)]:
-            feed(net, feeds.get(phase, feeds.get(None)))
 
     def params(self):
         for layer, blobs in self.solver.net.params.items():
