@@ -143,8 +143,8 @@ class LayerType:
         return wanted if cls.type in core.registered_layers(wanted) else "cpu"
 
     @classmethod
-    def layout_of(cls, layer: LayerDefinition) -> str:
-        """Layout this very layer wants; `layout` unless its parameters say otherwise."""
+    def layout_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> str:
+        """Layout this very layer wants; `layout` unless its parameters or shapes say otherwise."""
         return cls.layout
 
     @classmethod

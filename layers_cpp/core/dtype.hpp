@@ -10,11 +10,13 @@
 #include <cuda_bf16.h>
 #endif
 
-// In CUDA sources the functions below exist on the device as well.
+// In CUDA sources such functions exist on the device as well, or there only.
 #ifdef __CUDACC__
 #define CAFFE_HOST_DEVICE __host__ __device__
+#define CAFFE_DEVICE __device__
 #else
 #define CAFFE_HOST_DEVICE
+#define CAFFE_DEVICE
 #endif
 
 namespace caffe {

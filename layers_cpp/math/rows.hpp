@@ -10,6 +10,13 @@ namespace caffe {
 class Rows {
  public:
   Rows() = default;
+
+  // What is behind the first axis of a plain blob, as one vector for each index along that axis.
+  explicit Rows(const Shape& shape) : count(shape[0]), length(caffe::count(shape, 1)), step(1) {
+    dims_ = {count};
+    strides_ = {length};
+  }
+
   Rows(const Blob& blob, size_t axis) : length(blob.dim(axis)), step(blob.strides()[axis]) {
     const std::vector<int64_t> strides = blob.strides();
     for (size_t other = 0; other < strides.size(); ++other) {

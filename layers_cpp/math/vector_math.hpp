@@ -56,6 +56,12 @@ CAFFE_HOST_DEVICE inline float vector_log(float x) {
   return x <= 0.0f ? at_zero : upper;
 }
 
+// ln(1 + x) for x > -1, also where 1 + x rounds to 1: what was lost in the sum is put back as a factor.
+CAFFE_HOST_DEVICE inline float vector_log1p(float x) {
+  const float sum = 1.0f + x;
+  return sum == 1.0f ? x : vector_log(sum) * (x / (sum - 1.0f));
+}
+
 CAFFE_HOST_DEVICE inline float vector_power(float base, float exponent) {
   return vector_exp(exponent * vector_log(base));
 }

@@ -174,6 +174,16 @@ int64_t queue_partials(const Context& context, const char* name, const Spread& s
   return walk.pieces();
 }
 
+// Queues finish(k, sums) for every coefficient k.
+template <int kSums, class Finish>
+void finish_sums(const Context& context, const char* name, const Finish& finish, const float* partials,
+                 int64_t pieces, int64_t coefficients) {
+  Grid grid = grid_for(coefficients, kFinishCoefficients);
+  grid.threads = dim3(kFinishCoefficients, kFinishSlices);
+  grid.shared_bytes = sizeof(double) * kSums * kFinishCoefficients * kFinishSlices;
+  launch(context, name, grid, finish_sums_kernel<kSums, Finish>, finish, partials, pieces, coefficients);
+}
+
 // Queues the sums. Of no values they are 0. `name` is for error messages.
 template <class Terms, class Finish>
 void coefficient_sums(const Context& context, const char* name, const Spread& spread, const Terms& terms,
@@ -183,11 +193,7 @@ void coefficient_sums(const Context& context, const char* name, const Spread& sp
   if constexpr (Stores<Terms>) packs = packs && packable(terms.out[0]);
   const int64_t pieces = packs ? queue_partials<kCount>(context, name, spread, terms, partials)
                                : queue_partials<1>(context, name, spread, terms, partials);
-  Grid grid = grid_for(spread.coefficients(), kFinishCoefficients);
-  grid.threads = dim3(kFinishCoefficients, kFinishSlices);
-  grid.shared_bytes = sizeof(double) * Terms::kSums * kFinishCoefficients * kFinishSlices;
-  launch(context, name, grid, finish_sums_kernel<Terms::kSums, Finish>, finish, partials, pieces,
-         spread.coefficients());
+  finish_sums<Terms::kSums>(context, name, finish, partials, pieces, spread.coefficients());
 }
 
 }  // namespace caffe::cuda

@@ -106,7 +106,7 @@ class Convolution(LayerType):
     }
 
     @classmethod
-    def layout_of(cls, layer: LayerDefinition) -> str:
+    def layout_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> str:
         """See `LayerType.layout_of`: channels-last means axis 1."""
         return "channels_last" if layer.message.convolution_param.axis == 1 else "plain"
 
@@ -143,7 +143,7 @@ class Convolution(LayerType):
     @classmethod
     def device_of(cls, layer: LayerDefinition, bottoms: Sequence[Shape], wanted: str) -> str:
         """See `LayerType.device_of`: the GPU's kernels are for maps of two or three spatial axes."""
-        maps = len(bottoms[0]) in (4, 5) and cls.layout_of(layer) == "channels_last"
+        maps = len(bottoms[0]) in (4, 5) and cls.layout_of(layer, bottoms) == "channels_last"
         return super().device_of(layer, bottoms, wanted) if maps else "cpu"
 
     @classmethod

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..facts import Bottom, Reads, Top
+from ..facts import Bottom, Top
 from ..graph.nodes import Node
-from ..layer_type import LayerType, Shape
+from ..layer_type import Shape
 from ..prototxt.definition import LayerDefinition
+from .loss import LABELS, NormalizedLoss
 from .softmax import check_softmax_kind
 
 
-class SoftmaxWithLoss(LayerType):
+class SoftmaxWithLoss(NormalizedLoss):
     """Classification loss: ``sum of -log softmax(x)[label] / Z`` over all labels that are not ignored.
 
     Parameters
@@ -22,10 +23,16 @@ class SoftmaxWithLoss(LayerType):
         Axis of the classes in the scores; negative values count from the end.
     loss_param.ignore_label : int, optional
         Rows with this label count for nothing.
-    loss_param.normalization : {"VALID", "FULL", "BATCH_SIZE", "NONE"}, default VALID
-        Z: number of labels not ignored, of all labels, of items before the axis, or 1. At least 1.
+    loss_param.normalization : {"VALID", "FULL", "BATCH_SIZE", "NONE", "PRE_FIXED"}, default VALID
+        Z: number of labels not ignored, of all labels, of items before the axis, 1, or
+        `pre_fixed_normalizer`. At least 1.
     loss_param.normalize : bool, optional
         Older form, read if `normalization` is not set: true is VALID, false is BATCH_SIZE.
+    loss_param.pre_fixed_normalizer : float > 0, default 1
+        R-FCN's: Z of the mode PRE_FIXED.
+    loss_param.label_smoothing : float in 0 .. 1, default 0
+        With e, and C classes, the target of a row is 1 - e + e/C for its label and e/C for the others:
+        ``loss = sum of -target log softmax(x) / Z``.
     loss_param.weight_by_label_freqs, class_weighting : bool, list of float
         SegNet's: loss and gradient of a label are multiplied by the weight of its class, one for each. Z
         stays.
@@ -57,12 +64,9 @@ class SoftmaxWithLoss(LayerType):
     ----------
     J. Long, E. Shelhamer and T. Darrell, Fully convolutional networks for semantic segmentation, CVPR 2015
     (one label a place, `ignore_label`). V. Badrinarayanan, A. Kendall and R. Cipolla, SegNet, 2015
-    (`class_weighting`).
-
-    References
-    ----------
-    J. Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990. Normalization
-    modes as in Caffe.
+    (`class_weighting`). C. Szegedy et al., Rethinking the inception architecture for computer vision, CVPR
+    2016 (`label_smoothing`; NVIDIA's Caffe smooths the gradient only, and gives nothing to other classes).
+    J. Dai, Y. Li, K. He and J. Sun, R-FCN, 2016 (PRE_FIXED). Other normalization modes as in Caffe.
 
     Examples
     --------
@@ -80,43 +84,42 @@ class SoftmaxWithLoss(LayerType):
 
     type = "SoftmaxWithLoss"
     param = "softmax_param"
-    bottoms = (Bottom("scores"), Bottom("labels", exact=True, plain=True, gradient=False))
-    tops = (Top("loss", exact=True), Top("probabilities", exact=True, least=0))
-    loss = True
-    backward_reads = Reads(bottoms=True)
+    fields = (
+        *NormalizedLoss.fields,
+        "axis",
+        "normalize_type",
+        "loss_param.label_smoothing",
+        "loss_param.weight_by_label_freqs",
+        "loss_param.class_weighting",
+    )
+    ignored = {"engine": "chooses among kernels, of which there is one"}
+    bottoms = (Bottom("scores"), LABELS)
+    tops = (*NormalizedLoss.tops, Top("probabilities", exact=True, least=0))
 
     @classmethod
     def check(cls, layer: LayerDefinition) -> None:
         """See `LayerType.check`."""
         super().check(layer)
         check_softmax_kind(layer)
-        param = layer.message.loss_param
-        if param.normalization == param.PRE_FIXED:
-            raise layer.error("normalization PRE_FIXED is not supported", "loss_param", "normalization")
-        if param.label_smoothing:
-            raise layer.error("label_smoothing is not supported", "loss_param", "label_smoothing")
+        smoothing = layer.message.loss_param.label_smoothing
+        if not 0 <= smoothing <= 1:
+            problem = f"label_smoothing must be a number >= 0 and <= 1, got {smoothing:g}"
+            raise layer.error(problem, "loss_param", "label_smoothing")
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         param = layer.message.loss_param
         return {
+            **super().arguments(layer, bottoms),
             "axis": int(layer.message.softmax_param.axis),
-            "normalization": _normalization(param),
-            "ignores": param.HasField("ignore_label"),
-            "ignore_label": int(param.ignore_label),
-            "class_weights": list(param.class_weighting) if param.weight_by_label_freqs else [],
-            "weighs_classes": bool(param.weight_by_label_freqs),
             "probabilities": len(layer.tops) > 1,
+            "label_smoothing": float(param.label_smoothing),
+            "weighs_classes": bool(param.weight_by_label_freqs),
+            "class_weights": list(param.class_weighting) if param.weight_by_label_freqs else [],
         }
 
     @classmethod
     def flops(cls, node: Node) -> int:
         """See `LayerType.flops`: maximum, difference, exponential, sum, division."""
         return 5 * prod(node.bottoms[0].shape)
-
-
-def _normalization(param: Any) -> str:
-    if param.HasField("normalize") and not param.HasField("normalization"):
-        return "valid" if param.normalize else "batch_size"
-    return str(param.NormalizationMode.Name(param.normalization)).lower()

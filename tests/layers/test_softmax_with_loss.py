@@ -132,8 +132,8 @@ def run_in_form(scores, labels, layout, dtype):
     )  # fmt: skip
     source.data[...], targets.data[...] = scores, labels
     arguments = {
-        "axis": 1, "normalization": "valid", "ignores": False, "ignore_label": 0, "class_weights": [],
-        "weighs_classes": False, "probabilities": True,
+        "axis": 1, "normalization": "valid", "normalizer": 1.0, "ignores": False, "ignore_label": 0,
+        "class_weights": [], "weighs_classes": False, "label_smoothing": 0.0, "probabilities": True,
     }  # fmt: skip
     steps = [
         core.Step(
@@ -220,17 +220,51 @@ def test_labels_that_do_not_fit_are_rejected(labels):
     assert (error.value.layer, error.value.line) == ("layer", 4)
 
 
-@pytest.mark.parametrize(
-    ("param", "problem"),
-    [
-        ("loss_param { normalization: PRE_FIXED }", "PRE_FIXED is not supported"),
-        ("loss_param { label_smoothing: 0.1 }", "label_smoothing is not supported"),
-        ('softmax_param { normalize_type: "L2" }', "normalize_type must be 'Softmax'"),
-    ],
-)
-def test_what_is_not_supported_is_rejected(param, problem):
-    with pytest.raises(ConfigError, match=problem):
-        loss_net(random_array(2, 3), [0, 1], param)
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+@pytest.mark.parametrize(("shape", "axis"), [((5, 4), 1), ((5, 1), 1), ((2, 4, 3, 5), 1), ((2, 3, 40), 2)])
+def test_labels_can_be_smoothed(shape, axis, smoothing):
+    scores, labels = random_array(*shape), labels_for(shape, axis)
+    x = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor(labels).long().reshape(-1)
+    rows = x.movedim(axis, -1).reshape(-1, shape[axis])
+    loss = torch.nn.functional.cross_entropy(rows, target, ignore_index=1, label_smoothing=smoothing)
+    loss.backward()
+    param = f"loss_param {{ label_smoothing: {smoothing} ignore_label: 1 }} softmax_param {{ axis: {axis} }}"
+    if shape[axis] == 1:
+        param = param.replace("ignore_label: 1", "")
+    net = loss_net(scores, labels, param)
+    assert_near(net.forward_loss(), loss.item(), terms=2)
+    net.backward()
+    assert_near(net.blobs["b0"].diff, x.grad, terms=2)
+
+
+def test_smoothed_labels_can_be_weighted():
+    scores, labels, weights = random_array(3, 4), labels_for((3, 4)), np.array([0.5, 2, 0.25, 3])
+    plain = loss_net(scores, labels, "loss_param { label_smoothing: 0.2 normalization: NONE }")
+    single = [
+        loss_net(scores[[i]], labels[[i]], "loss_param { label_smoothing: 0.2 }").forward_loss()
+        for i in range(3)
+    ]
+    assert_near(plain.forward_loss(), sum(single))
+    fields = " ".join(f"class_weighting: {weight}" for weight in weights)
+    fields += " label_smoothing: 0.2 normalization: NONE"
+    weighted = loss_net(scores, labels, f"loss_param {{ weight_by_label_freqs: true {fields} }}")
+    assert_near(weighted.forward_loss(), weights[labels.astype(int)] @ single)
+    plain.backward()
+    weighted.backward()
+    gradient = plain.blobs["b0"].diff * weights[labels.astype(int)][:, None]
+    assert_near(weighted.blobs["b0"].diff, gradient)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "nan"])
+def test_smoothing_outside_0_to_1_is_refused(value):
+    with pytest.raises(ConfigError, match="label_smoothing must be a number >= 0 and <= 1"):
+        loss_net(random_array(2, 3), [0, 1], f"loss_param {{ label_smoothing: {value} }}")
+
+
+def test_another_normalization_of_the_scores_is_refused():
+    with pytest.raises(ConfigError, match="normalize_type must be 'Softmax'"):
+        loss_net(random_array(2, 3), [0, 1], 'softmax_param { normalize_type: "L2" }')
 
 
 def test_a_gradient_of_the_labels_is_rejected():

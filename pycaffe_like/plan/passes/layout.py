@@ -50,7 +50,7 @@ def _has_layout(value: Value) -> bool:
 
 def _layout(node: Node, default: str) -> str:
     """What a node computes in: its own choice, else the layout of its first bottom."""
-    layout = node.kind.layout_of(node.definition)
+    layout = node.kind.layout_of(node.definition, [bottom.shape for bottom in node.bottoms])
     if layout != "any":
         return layout
     return node.bottoms[0].layout if node.bottoms else default
