@@ -10,7 +10,7 @@ from typing import Literal, cast
 from .. import _core as core
 from ..data.lmdb_database import check_backend, open_database
 from ..data.loader import DataLoader
-from ..data.transformer import Transformer
+from ..data.transformer import TRANSFORM, Transformer
 from ..errors import ConfigError
 from ..facts import Reads, Top
 from ..graph.locate import errors_of_layer
@@ -34,7 +34,8 @@ class Data(LayerType):
     prefetch : int >= 1, default 4
         Batches made ahead.
     transform_param : TransformationParameter
-        Crop, mirror, mean and scale: ``(pixel - mean) * scale``.
+        Crop, mirror, mean and scale: ``(pixel - mean) * scale``. Besides `crop_size`, the height `crop_h`
+        and the width `crop_w`.
 
     Returns
     -------
@@ -74,6 +75,16 @@ class Data(LayerType):
 
     type = "Data"
     param = "data_param"
+    fields = ("source", "batch_size", "backend", "prefetch", *TRANSFORM.within("transform_param"))
+    ignored = {
+        **dict.fromkeys(
+            ("threads", "parser_threads", "cache", "precache", "disk_reader_threads"), "tunes speed only"
+        ),
+        "rand_skip": "Caffe does not read it either",
+        "force_encoded_color": "Caffe does not read it either; transform_param.force_color does this",
+        "verbose": "prints what is read",
+        **TRANSFORM.ignored_within("transform_param"),
+    }
     bottoms = ()
     tops = (Top("data"), Top("labels", exact=True, least=0))
     layout = "channels_last"

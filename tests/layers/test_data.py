@@ -110,6 +110,12 @@ def test_pixels_are_cropped_shifted_and_scaled(make_net, source):
     assert np.array_equal(data, (middle - np.float32([10, 20, 30]).reshape(1, 3, 1, 1)) / 2)
 
 
+def test_crops_may_be_oblong(make_net, source):
+    data, _ = take(make_net(source, "crop_h: 3 crop_w: 2", phase=caffe.TEST), 1)
+    h, w = (IMAGES.shape[2] - 3) // 2, (IMAGES.shape[3] - 2) // 2
+    assert np.array_equal(data, IMAGES[:BATCH, :, h : h + 3, w : w + 2])
+
+
 def test_training_mirrors_about_half_of_the_images(make_net, source):
     data, label = take(make_net(source, "mirror: true", seed=1), 10)
     images = IMAGES[label.astype(int)]
