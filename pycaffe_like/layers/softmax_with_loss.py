@@ -10,7 +10,6 @@ from ..facts import Bottom, Reads, Top
 from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
-from .softmax import check_softmax_kind
 
 
 class SoftmaxWithLoss(LayerType):
@@ -80,6 +79,15 @@ class SoftmaxWithLoss(LayerType):
 
     type = "SoftmaxWithLoss"
     param = "softmax_param"
+    fields = (
+        "axis",
+        "loss_param.ignore_label",
+        "loss_param.normalization",
+        "loss_param.normalize",
+        "loss_param.weight_by_label_freqs",
+        "loss_param.class_weighting",
+    )
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     bottoms = (Bottom("scores"), Bottom("labels", exact=True, plain=True, gradient=False))
     tops = (Top("loss", exact=True), Top("probabilities", exact=True, least=0))
     loss = True
@@ -89,12 +97,13 @@ class SoftmaxWithLoss(LayerType):
     def check(cls, layer: LayerDefinition) -> None:
         """See `LayerType.check`."""
         super().check(layer)
-        check_softmax_kind(layer)
         param = layer.message.loss_param
         if param.normalization == param.PRE_FIXED:
             raise layer.error("normalization PRE_FIXED is not supported", "loss_param", "normalization")
-        if param.label_smoothing:
-            raise layer.error("label_smoothing is not supported", "loss_param", "label_smoothing")
+        if param.class_weighting and not param.weight_by_label_freqs:
+            hint = "set loss_param.weight_by_label_freqs: true"
+            problem = "class_weighting has no effect without weight_by_label_freqs"
+            raise layer.error(problem, "loss_param", "class_weighting", hint=hint)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

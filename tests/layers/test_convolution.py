@@ -43,6 +43,19 @@ IMPOSSIBLE = [
     ("convolution_param { num_output: 1 kernel_size: 1 axis: 9 }", [(1, 1, 5, 5)], "axis 9"),
     ("convolution_param { num_output: 1 kernel_size: 1 }", [(1, 1, 5, 5), (1, 2, 5, 5)], "top"),
 ]
+_PLAIN = "num_output: 3 kernel_size: 1 weight_filler { value: 1 }"
+FIELDS = {
+    **dict.fromkeys(
+        ("kernel_h", "kernel_w"),
+        "convolution_param { num_output: 2 kernel_h: 2 kernel_w: 2 weight_filler { value: 1 } }",
+    ),
+    **{
+        f"{size}_{axis}": f"convolution_param {{ {_PLAIN} {size}_h: {value} {size}_w: {value} }}"
+        for size, value in (("stride", 1), ("pad", 0), ("dilation", 1))
+        for axis in "hw"
+    },
+    "group": f"convolution_param {{ {_PLAIN} }}",
+}
 TOLERANCE = SUMS
 SANITIZED = True
 

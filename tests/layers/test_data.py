@@ -14,6 +14,17 @@ from pycaffe_like.prototxt import schema
 EXAMPLE = Example('data_param { source: "files/color_lmdb" batch_size: 2 backend: LMDB }', bottoms=(), tops=2)
 BACKWARD = None
 IMPOSSIBLE = []  # files and values are refused, which the tests below and the rules' own see to
+_DATA = 'data_param { source: "files/color_lmdb" batch_size: 2 backend: LMDB }'
+_ENCODED = _DATA.replace("color_lmdb", "color_enc_lmdb")
+FIELDS = {
+    "source": (_DATA, '"files/fmnist_lmdb"'),
+    "backend": None,
+    "transform_param.mean_file": (_DATA, '"files/color_mean.binaryproto"'),
+    "transform_param.crop_h": f"{_DATA} transform_param {{ crop_size: 3 }}",
+    "transform_param.crop_w": f"{_DATA} transform_param {{ crop_size: 3 }}",
+    "transform_param.force_gray": _ENCODED,
+    "transform_param.force_color": _ENCODED.replace("color", "fmnist"),
+}
 TOLERANCE = (1e-6, 0.0)
 FORMULA = False
 RUN = False  # needs a database

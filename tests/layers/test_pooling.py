@@ -24,6 +24,12 @@ IMPOSSIBLE = [
     ("pooling_param { kernel_size: 4294967295 pad: 4294967294 }", [(1, 3, 5, 5)], "4294967295"),
     ("pooling_param { kernel_size: 2 }", [(1, 3, 5)], r"\(1, 3, 5\)"),
 ]
+FIELDS = {
+    **dict.fromkeys(("kernel_h", "kernel_w"), "pooling_param { kernel_h: 2 kernel_w: 2 }"),
+    **dict.fromkeys(("stride_h", "stride_w"), "pooling_param { kernel_size: 2 stride_h: 1 stride_w: 1 }"),
+    **dict.fromkeys(("pad_h", "pad_w"), "pooling_param { kernel_size: 2 pad_h: 0 pad_w: 0 }"),
+    "global_pooling": "pooling_param { }",
+}
 TOLERANCE = ELEMENTWISE
 SANITIZED = True
 TIMED = {

@@ -16,6 +16,14 @@ IMPOSSIBLE = [
     ("", [(4, 3), (5,)], "label"),
     ("softmax_param { axis: -3 }", [(4, 3), (4,)], "axis -3"),
 ]
+FIELDS = {
+    "loss_param.normalize": "loss_param { normalize: true }",
+    "loss_param.weight_by_label_freqs": "loss_param { class_weighting: [1, 1, 1] }",
+    "loss_param.class_weighting": (
+        "loss_param { weight_by_label_freqs: true class_weighting: [1, 1, 1] }",
+        "[1, 2, 3]",
+    ),
+}
 TOLERANCE = SUMS
 SANITIZED = True
 
@@ -224,8 +232,11 @@ def test_labels_that_do_not_fit_are_rejected(labels):
     ("param", "problem"),
     [
         ("loss_param { normalization: PRE_FIXED }", "PRE_FIXED is not supported"),
-        ("loss_param { label_smoothing: 0.1 }", "label_smoothing is not supported"),
-        ('softmax_param { normalize_type: "L2" }', "normalize_type must be 'Softmax'"),
+        ("loss_param { label_smoothing: 0.1 }", "field label_smoothing of LossParameter is not supported"),
+        (
+            'softmax_param { normalize_type: "L2" }',
+            "field normalize_type of SoftmaxParameter is not supported",
+        ),
     ],
 )
 def test_what_is_not_supported_is_rejected(param, problem):
