@@ -1,6 +1,7 @@
-// Dropout. TRAIN: y = x m / (1 - r), where m is 0 with probability r, else 1. TEST: y = x.
+// Dropout. TRAIN: y = x m / (1 - r), where m is 0 with probability r, else 1. TEST: y = x. Where training
+// does not scale, TRAIN: y = x m, TEST: y = x (1 - r).
 //
-// Gradient: dx = dy m / (1 - r), or dy. The mask is not stored: it is a function of (seed, layer, iteration,
+// Gradient: dy times the factor of x. The mask is not stored: it is a function of (seed, layer, iteration,
 // place in memory), and backward draws the numbers of the last forward again. In-place use is fine.
 #include <array>
 #include <bit>
@@ -51,38 +52,47 @@ void copy(const void* from, void* to, size_t bytes) {
 class DropoutLayer : public Layer {
  public:
   explicit DropoutLayer(const Args& args)
-      : active_(args.flag("training") && args.real("dropout_ratio") > 0),
-        scale_(1.0f / (1.0f - args.real("dropout_ratio"))),
-        threshold_(static_cast<uint32_t>(static_cast<double>(args.real("dropout_ratio")) * 0x1p32)) {}
+      : training_(args.flag("training")),
+        scales_training_(args.flag("scale_train")),
+        ratio_(args.real("dropout_ratio")) {}
 
   std::vector<Shape> top_shapes(const std::vector<Shape>& bottoms) const override { return bottoms; }
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
     iteration_ = context.iteration;
-    if (!active_) return copy(bottom[0]->data<void>(), top[0]->data<void>(), top[0]->bytes());
+    if (!active()) return copy(bottom[0]->data<void>(), top[0]->data<void>(), top[0]->bytes());
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
-      mask(bottom[0]->data<T>(), top[0]->data<T>(), top[0]->count(), random(context), threshold_, scale_);
+      mask(bottom[0]->data<T>(), top[0]->data<T>(), top[0]->count(), random(context), threshold(), scale());
     });
   }
 
   void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
     if (!propagate_down[0]) return;
-    if (!active_) return copy(top[0]->diff<void>(), bottom[0]->diff<void>(), top[0]->bytes());
+    if (!active()) return copy(top[0]->diff<void>(), bottom[0]->diff<void>(), top[0]->bytes());
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
-      mask(top[0]->diff<T>(), bottom[0]->diff<T>(), top[0]->count(), random(context), threshold_, scale_);
+      mask(top[0]->diff<T>(), bottom[0]->diff<T>(), top[0]->count(), random(context), threshold(), scale());
     });
   }
 
  private:
   Philox random(const Context& context) const { return Philox(context.seed, stream, iteration_); }
 
-  const bool active_;
-  const float scale_;
-  const uint32_t threshold_;  // a 32-bit random word below it drops the element
-  uint64_t iteration_ = 0;    // of the last forward
+  bool active() const { return ratio_ > 0 && (training_ || !scales_training_); }
+  float scale() const {
+    if (training_) return scales_training_ ? 1.0f / (1.0f - ratio_) : 1.0f;
+    return 1.0f - ratio_;
+  }
+  // A 32-bit random word below it drops the element; none is when testing.
+  uint32_t threshold() const {
+    return training_ ? static_cast<uint32_t>(static_cast<double>(ratio_) * 0x1p32) : 0;
+  }
+
+  const bool training_, scales_training_;
+  const float ratio_;
+  uint64_t iteration_ = 0;  // of the last forward
 };
 
 REGISTER_LAYER("Dropout", cpu, DropoutLayer);

@@ -1,7 +1,7 @@
 // Pooling of x (N, C, H, W) channels-last over windows of (kh, kw) places: maximum, average or a random draw.
 //
 //   MAX         y = first largest value in row-major order; -FLT_MAX if nothing is larger than that
-//   AVE         y = sum / size; zero padding counts, up to `pad` beyond the far border
+//   AVE         y = sum / size; zero padding counts, up to `pad` beyond the far border, or it does not
 //   STOCHASTIC  training: y = a value drawn with a probability proportional to it
 //               testing: y = sum of x^2 / sum of x, 0 where that sum is not positive
 //
@@ -30,12 +30,15 @@ struct Range {
 // One direction, height or width.
 struct Extent {
   int64_t in = 0, out = 0, kernel = 1, stride = 1, pad = 0;
+  int64_t border = 0;  // as much of the padding counts in the size of a window
 
   int64_t start(int64_t o) const { return o * stride - pad; }
   // The part of window `o` that lies inside the image.
   Range window(int64_t o) const { return {std::max<int64_t>(0, start(o)), std::min(start(o) + kernel, in)}; }
-  // Length of window `o`, cut where the padding ends; not positive if it begins beyond.
-  int64_t length(int64_t o) const { return std::min(start(o) + kernel, in + pad) - start(o); }
+  // Length of window `o`, cut where the border ends; not positive if it begins beyond.
+  int64_t length(int64_t o) const {
+    return std::min(start(o) + kernel, in + border) - std::max(start(o), -border);
+  }
   // The windows over place `i`.
   Range windows_over(int64_t i) const {
     const int64_t reached = i + pad;
@@ -275,6 +278,7 @@ class PoolingLayer : public Layer {
         pad_(args.integers("pad")),
         global_(args.flag("global")),
         round_up_(args.flag("round_up")),
+        padding_counts_(args.flag("padding_counts")),
         writes_places_(args.flag("places")),
         relu_below_(args.flag("relu_below")),
         training_(args.flag("training")) {}
@@ -374,6 +378,7 @@ class PoolingLayer : public Layer {
   Extent extent(int64_t in, size_t direction) const {
     if (global_) return {in, in > 0 ? 1 : 0, std::max<int64_t>(1, in), 1, 0};
     Extent e{in, 0, kernel_[direction], stride_[direction], pad_[direction]};
+    e.border = padding_counts_ ? e.pad : 0;
     const int64_t room = in + 2 * e.pad - e.kernel;
     e.out = (round_up_ ? divide_up(room, e.stride) : divide_down(room, e.stride)) + 1;
     // With padding, the last window must begin inside the image or the padding before it.
@@ -384,7 +389,7 @@ class PoolingLayer : public Layer {
 
   const std::string method_;  // max, average or stochastic
   const std::vector<int64_t> kernel_, stride_, pad_;
-  const bool global_, round_up_, writes_places_, relu_below_, training_;
+  const bool global_, round_up_, padding_counts_, writes_places_, relu_below_, training_;
   Geometry geometry_;
   Storage taken_;
 };

@@ -74,17 +74,17 @@ class DropoutLayer : public CudaLayer {
  public:
   explicit DropoutLayer(const Args& args)
       : CudaLayer("Dropout", args),
-        active_(args.flag("training") && args.real("dropout_ratio") > 0),
-        scale_(1.0f / (1.0f - args.real("dropout_ratio"))),
-        threshold_(static_cast<uint32_t>(static_cast<double>(args.real("dropout_ratio")) * 0x1p32)) {}
+        training_(args.flag("training")),
+        scales_training_(args.flag("scale_train")),
+        ratio_(args.real("dropout_ratio")) {}
 
   void reshape(const Blobs&, const Blobs&) override {
-    if (active_) iteration_.reserve(sizeof(uint64_t));
+    if (active()) iteration_.reserve(sizeof(uint64_t));
   }
   size_t private_bytes(bool) const override { return iteration_.bytes(); }
 
   void forward(const Context& context, const Blobs& bottom, const Blobs& top) override {
-    if (!active_) return copy(bottom[0]->data<void>(), top[0]->data<void>(), top[0]->bytes());
+    if (!active()) return copy(bottom[0]->data<void>(), top[0]->data<void>(), top[0]->bytes());
     auto* kept = static_cast<uint64_t*>(iteration_.data());
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
@@ -96,7 +96,7 @@ class DropoutLayer : public CudaLayer {
   void backward(const Context& context, const Blobs& top, const std::vector<bool>& propagate_down,
                 const Blobs& bottom) override {
     if (!propagate_down[0]) return;
-    if (!active_) return copy(top[0]->diff<void>(), bottom[0]->diff<void>(), top[0]->bytes());
+    if (!active()) return copy(top[0]->diff<void>(), bottom[0]->diff<void>(), top[0]->bytes());
     const auto* iteration = static_cast<const uint64_t*>(iteration_.data());
     dispatch(top[0]->dtype(), [&](auto zero) {
       using T = decltype(zero);
@@ -111,13 +111,22 @@ class DropoutLayer : public CudaLayer {
             int64_t count, const T* from, T* to) const {
     const int64_t groups = (count + kGroup - 1) / kGroup;
     launch(context, name, grid_for(groups * kThreads), dropout_mask_kernel<T>,
-           Mask{context.seed, stream, threshold_, scale_}, count, packable(from, to), iteration, kept, from,
+           Mask{context.seed, stream, threshold(), scale()}, count, packable(from, to), iteration, kept, from,
            to);
   }
 
-  const bool active_;
-  const float scale_;
-  const uint32_t threshold_;
+  bool active() const { return ratio_ > 0 && (training_ || !scales_training_); }
+  float scale() const {
+    if (training_) return scales_training_ ? 1.0f / (1.0f - ratio_) : 1.0f;
+    return 1.0f - ratio_;
+  }
+  // A 32-bit random word below it drops the element; none is when testing.
+  uint32_t threshold() const {
+    return training_ ? static_cast<uint32_t>(static_cast<double>(ratio_) * 0x1p32) : 0;
+  }
+
+  const bool training_, scales_training_;
+  const float ratio_;
   Storage iteration_{Device::cuda};  // of the last forward
 };
 

@@ -29,6 +29,7 @@ class PoolingLayer : public CudaLayer {
         stride_(args.integers("stride")),
         pad_(args.integers("pad")),
         global_(args.flag("global")),
+        padding_counts_(args.flag("padding_counts")),
         writes_places_(args.flag("places")),
         relu_below_(args.flag("relu_below")),
         training_(args.flag("training")) {}
@@ -248,6 +249,7 @@ class PoolingLayer : public CudaLayer {
             .kernel = static_cast<int>(kernel),
             .stride = static_cast<int>(stride),
             .pad = static_cast<int>(pad),
+            .border = padding_counts_ ? static_cast<int>(pad) : 0,
             .by_in = divisor(in),
             .by_out = divisor(out),
             .by_stride = divisor(stride)};
@@ -255,7 +257,7 @@ class PoolingLayer : public CudaLayer {
 
   const std::string method_;  // max, average or stochastic
   const std::vector<int64_t> kernel_, stride_, pad_;
-  const bool global_, writes_places_, relu_below_, training_;
+  const bool global_, padding_counts_, writes_places_, relu_below_, training_;
   Geometry geometry_;
   int64_t outputs_ = 0;
   Storage taken_{Device::cuda};

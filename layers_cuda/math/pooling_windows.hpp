@@ -15,13 +15,14 @@ struct Range {
 // One direction, height or width.
 struct Extent {
   int in = 0, out = 0, kernel = 1, stride = 1, pad = 0;
+  int border = 0;  // as much of the padding counts in the size of a window
   Divisor by_in{}, by_out{}, by_stride{};
 
   __device__ int start(int o) const { return o * stride - pad; }
   // The part of window `o` that lies inside the image.
   __device__ Range window(int o) const { return {max(0, start(o)), min(start(o) + kernel, in)}; }
-  // Length of window `o`, cut where the padding ends; not positive if it begins beyond.
-  __device__ int length(int o) const { return min(start(o) + kernel, in + pad) - start(o); }
+  // Length of window `o`, cut where the border ends; not positive if it begins beyond.
+  __device__ int length(int o) const { return min(start(o) + kernel, in + border) - max(start(o), -border); }
   // The windows over place `i`.
   __device__ Range windows_over(int i) const {
     const int reached = i + pad;

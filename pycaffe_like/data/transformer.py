@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ..errors import ConfigError
+from ..fields import Fields
 from .counter_random import draw_below
 from .lmdb_database import Database
 from .mean_file import read_mean
@@ -21,6 +22,22 @@ from .mean_file import read_mean
 log = logging.getLogger("caffe")
 
 TRAIN = 0  # as in the schema's enum Phase
+
+TRANSFORM = Fields(
+    (
+        "scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color",
+        "force_gray",
+    ),
+    {
+        "use_gpu_transform": "chooses where images are transformed, not how",
+        "random_seed": "crops and mirrors are functions of the net's seed",
+        "display": "shows the images",
+        "debug_params": "prints what was drawn",
+        "min_scaling_factor": "the fork does not read it either",
+        "max_scaling_factor": "the fork does not read it either",
+    },
+)  # fmt: skip
+"""TransformationParameter."""
 
 Sizes = int | npt.NDArray[np.int64]
 
@@ -55,7 +72,8 @@ class Transformer:
     Raises
     ------
     ConfigError
-        `mean_file` together with `mean_value`, or `force_color` together with `force_gray`.
+        `mean_file` together with `mean_value`, `force_color` together with `force_gray`, or only one of
+        `crop_h` and `crop_w` without `crop_size`.
     DataError
         The mean file cannot be read.
 
@@ -80,7 +98,7 @@ class Transformer:
         self._seed = seed
         self.scale = float(transform_param.scale)
         self.mirror = bool(transform_param.mirror)
-        self.crop_size = int(transform_param.crop_size)
+        self.crop = _crop(transform_param)
         self._decode_flag = _decode_flag(transform_param, color)
         self._resize = resize
         self._mean_values = np.asarray(list(transform_param.mean_value), dtype=np.float32)
@@ -109,9 +127,11 @@ class Transformer:
             The image is smaller than the crop, or the mean does not fit it.
         """
         size = f"{channels}x{height}x{width} (channels, height, width)"
-        if self.crop_size > min(height, width):
+        if self.crop[0] > height or self.crop[1] > width:
+            square = self.crop[0] == self.crop[1]
+            crop = f"crop_size {self.crop[0]}" if square else f"a crop of {self.crop[0]}x{self.crop[1]}"
             raise ConfigError(
-                f"crop_size {self.crop_size} is larger than the image of {size}",
+                f"{crop} is larger than the image of {size}",
                 hint="set a smaller transform_param.crop_size, or resize the images",
             )
         if self._mean_planar is not None and self._mean_planar.shape != (channels, height, width):
@@ -125,7 +145,7 @@ class Transformer:
                 f"{self._mean_values.size} mean_value for images of {size}",
                 hint=f"give 1 mean_value, or {channels} (in the order blue, green, red)",
             )
-        return (channels, self.crop_size or height, self.crop_size or width)
+        return (channels, self.crop[0] or height, self.crop[1] or width)
 
     def decode(self, file: bytes | memoryview, bit_depth: int = 8) -> npt.NDArray[np.uint8]:
         """Decode an image file whose header has been checked, and resize it if that is asked for.
@@ -169,9 +189,9 @@ class Transformer:
         h_off = w_off = mirror = zeros
         if self.mirror:
             mirror = draw_below(2, self._seed, counters, 0)
-        if self.crop_size:
+        if any(self.crop):
             spare_h, spare_w = (
-                np.maximum(np.subtract(sizes, self.crop_size), 0) for sizes in (heights, widths)
+                np.maximum(np.subtract(sizes, crop), 0) for sizes, crop in zip((heights, widths), self.crop)
             )
             if self._phase == TRAIN:
                 h_off = draw_below(spare_h + 1, self._seed, counters, 1)
@@ -251,6 +271,17 @@ class Transformer:
             "mean_planar": self._mean_planar,
             "mean_interleaved": self._mean_interleaved,
         }
+
+
+def _crop(param: Any) -> tuple[int, int]:
+    """Height and width that images are cut to, 0 for all: each its own field, or that of both."""
+    height, width = (int(size or param.crop_size) for size in (param.crop_h, param.crop_w))
+    if bool(height) != bool(width):
+        given, missing = ("crop_h", "crop_w") if height else ("crop_w", "crop_h")
+        raise ConfigError(
+            f"transform_param has {given} without {missing}", hint=f"set transform_param.{missing} too"
+        )
+    return height, width
 
 
 def _decode_flag(param: Any, color: bool | None) -> int:

@@ -13,6 +13,7 @@ from ..layer_type import LayerType, find_layer_type
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
 from .backward import mark_backward
+from .declared import check_layer, check_net
 from .filter import filter_layers
 from .locate import errors_of_layer
 from .nodes import Graph, Node, Param, Value
@@ -44,6 +45,7 @@ def build_graph(document: Any, state: Any, *, seed: int, device: str = "cpu", fi
         For whatever does not fit, with file, line, column and layer.
     """
     message = document.message
+    check_net(document)
     layers = [LayerDefinition(layer, document, index) for index, layer in enumerate(message.layer)]
     layers = filter_layers(layers, state)
     for layer in layers:
@@ -79,6 +81,7 @@ class _Builder:
         kind = find_layer_type(layer)
         log.info("Creating Layer %s", layer.name)
         _check_propagate_down(layer)
+        check_layer(layer, kind)
         kind.check(layer)
         bottoms = [self._take(layer, name) for name in layer.bottoms]
         bottom_shapes = [value.shape for value in bottoms]

@@ -65,6 +65,7 @@ class Accuracy(LayerType):
 
     type = "Accuracy"
     param = "accuracy_param"
+    fields = ("top_k", "axis", "ignore_label")
     bottoms = (Bottom("scores", gradient=False), Bottom("labels", exact=True, plain=True, gradient=False))
     tops = (Top("accuracy", exact=True), Top("accuracy of each class", exact=True, least=0))
     backward_reads = Reads()

@@ -10,6 +10,7 @@ from ..graph.nodes import Node
 from ..layer_type import LayerType, Shape, top_count
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
+from ..prototxt.upgrade_forks import learns_scale
 from ..rules import Rule
 
 
@@ -30,6 +31,11 @@ class BatchNorm(LayerType):
         step with it.
     scale_filler, bias_filler : FillerParameter, default constant 1 and 0
         Initial s and t; giving either turns `scale_bias` on.
+    relu : bool, default false
+        A ReLU in place after this layer. An extension (Intel's).
+    stats_batch_size : int, default 0
+        Items that one pair of statistics is made of, 0 for all. An extension (Intel's); only all of them are
+        supported.
 
     Returns
     -------
@@ -39,7 +45,9 @@ class BatchNorm(LayerType):
     Raises
     ------
     ConfigError
-        If a param entry for a statistic has an lr_mult other than 0.
+        If a param entry for a statistic has an lr_mult other than 0, unless `scale_bias` is on: then, as in
+        NVIDIA's Caffe, the rates of the file do not count, statistics have 0 and s and t 1; or if
+        stats_batch_size cuts a batch.
 
     Notes
     -----
@@ -67,6 +75,21 @@ class BatchNorm(LayerType):
 
     type = "BatchNorm"
     param = "batch_norm_param"
+    fields = (
+        "use_global_stats",
+        "moving_average_fraction",
+        "eps",
+        "scale_bias",
+        "scale_filler",
+        "bias_filler",
+    )
+    ignored = {
+        "engine": "chooses among implementations, of which there is one",
+        "use_weight_bias": "of Intel's engines, where a Scale layer follows all the same",
+        "bias_term": "of Intel's engines, where a Scale layer follows all the same",
+        "filler": "of Intel's engines, where a Scale layer follows all the same",
+        "stats_batch_size": "refused in training, unless it is the size of the batch",
+    }
     in_place = True
     layout = "channels_last"
     takes_plain = True
@@ -77,11 +100,17 @@ class BatchNorm(LayerType):
         """See `LayerType.arguments`."""
         param = layer.message.batch_norm_param
         use_global = param.use_global_stats if param.HasField("use_global_stats") else not layer.training
+        items = bottoms[0][0] if bottoms[0] else 1
+        if layer.training and not use_global and param.stats_batch_size not in (0, items):
+            raise layer.error(
+                f"statistics of {param.stats_batch_size} items in a batch of {items} are not supported",
+                cls.param, "stats_batch_size", hint=f"set stats_batch_size: {items}, or leave it out",
+            )  # fmt: skip
         return {
             "use_global_stats": use_global,
             "moving_average_fraction": float(param.moving_average_fraction),
             "eps": float(param.eps),
-            "scale_bias": _has_scale(layer),
+            "scale_bias": learns_scale(param),
             "relu": False,
             "addend": False,
         }
@@ -90,9 +119,9 @@ class BatchNorm(LayerType):
     def learned(cls, layer: LayerDefinition) -> list[Learned]:
         """See `LayerType.learned`."""
         statistics = [Learned(schema.FillerParameter(), trained=False)] * 3
-        if not _has_scale(layer):
-            return statistics
         param = layer.message.batch_norm_param
+        if not learns_scale(param):
+            return statistics
         one = schema.FillerParameter(value=1)
         scale = Learned(param.scale_filler if param.HasField("scale_filler") else one)
         return [*statistics, scale, Learned(param.bias_filler)]
@@ -101,7 +130,7 @@ class BatchNorm(LayerType):
     def takes(cls, node: Node, argument: str) -> bool:
         """See `LayerType.takes`; with a scale of its own it leaves the rest to others."""
         now = node.arguments
-        if _has_scale(node.definition):
+        if learns_scale(node.definition.message.batch_norm_param):
             return False
         if argument == "scale_bias":
             return not now["scale_bias"] and not now["relu"]
@@ -112,7 +141,7 @@ class BatchNorm(LayerType):
     @classmethod
     def work(cls, node: Node) -> dict[str, Any]:
         """See `LayerType.work`: stored statistics can be part of the weights of the layer below."""
-        if _has_scale(node.definition) or not node.arguments["use_global_stats"]:
+        if learns_scale(node.definition.message.batch_norm_param) or not node.arguments["use_global_stats"]:
             return {}
         return {"batch_norm": True, "eps": node.arguments["eps"]}
 
@@ -125,8 +154,3 @@ class BatchNorm(LayerType):
     def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`: the ReLU of a sum masks by the sum."""
         return Reads(bottoms=(0,), tops=bool(node.arguments["addend"] and node.arguments["relu"]))
-
-
-def _has_scale(layer: LayerDefinition) -> bool:
-    param = layer.message.batch_norm_param
-    return bool(param.scale_bias or param.HasField("scale_filler") or param.HasField("bias_filler"))

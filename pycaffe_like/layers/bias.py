@@ -58,6 +58,7 @@ class Bias(LayerType):
 
     type = "Bias"
     param = "bias_param"
+    fields = ("axis", "num_axes", "filler")
     bottoms = (Bottom("x"), Bottom("bias", plain=True, least=0))
     in_place = True
     backward_reads = Reads()

@@ -54,6 +54,11 @@ class Concat(LayerType):
 
     type = "Concat"
     param = "concat_param"
+    fields = ("axis", "concat_dim")
+    ignored = {
+        "engine": "chooses among implementations, of which there is one",
+        "per_fla_fuse": "tunes speed only",
+    }
     bottoms = (Bottom(most=None),)
     backward_reads = Reads()
     writes_gradients = False

@@ -27,13 +27,15 @@ class Convolution(LayerType):
     kernel_size : int or one for each spatial axis, >= 1
         Or kernel_h and kernel_w.
     stride, dilation : likewise, default 1
-        Or stride_h and stride_w.
+        Or stride_h and stride_w, dilation_h and dilation_w.
     pad : likewise, default 0
         Or pad_h and pad_w.
     group : int, default 1
         Channels are convolved in this many groups; it must divide input and output channels.
     bias_term : bool, default true
         Whether there is a bias b.
+    relu : bool, default false
+        A ReLU of slope `negative_slope`, default 0, in place after this layer. An extension (Intel's).
     axis : int, default 1
         The channel axis; spatial axes follow, items precede. May be negative.
     weight_filler, bias_filler : FillerParameter, default constant 0
@@ -84,6 +86,33 @@ class Convolution(LayerType):
 
     type = "Convolution"
     param = "convolution_param"
+    fields = (
+        "num_output",
+        "kernel_size",
+        "kernel_h",
+        "kernel_w",
+        "stride",
+        "stride_h",
+        "stride_w",
+        "pad",
+        "pad_h",
+        "pad_w",
+        "dilation",
+        "dilation_h",
+        "dilation_w",
+        "group",
+        "bias_term",
+        "axis",
+        "weight_filler",
+        "bias_filler",
+    )
+    ignored = {
+        "engine": "chooses among implementations, of which there is one",
+        "force_nd_im2col": "tunes speed only",
+        "cudnn_convolution_algo_seeker": "tunes speed only",
+        "conv_algos_override": "tunes speed only",
+        "conv_algorithm": "tunes speed only",
+    }
     bottoms = (Bottom(most=None),)
     tops = (Top(most=None),)
     same_count = True
@@ -102,6 +131,8 @@ class Convolution(LayerType):
         "pad_h": Rule(0, _MAX_EXTENT),
         "pad_w": Rule(0, _MAX_EXTENT),
         "dilation": Rule(1, _MAX_EXTENT),
+        "dilation_h": Rule(1, _MAX_EXTENT),
+        "dilation_w": Rule(1, _MAX_EXTENT),
         "group": Rule(1),
     }
 
@@ -194,7 +225,7 @@ def window_arguments(layer: LayerDefinition, bottom: Shape) -> dict[str, list[in
         "kernel": _sizes(layer, "kernel_size", "kernel", spatial, None),
         "stride": _sizes(layer, "stride", "stride", spatial, 1),
         "pad": _sizes(layer, "pad", "pad", spatial, 0),
-        "dilation": _sizes(layer, "dilation", "", spatial, 1),
+        "dilation": _sizes(layer, "dilation", "dilation", spatial, 1),
     }
 
 
@@ -202,7 +233,7 @@ def _sizes(layer: LayerDefinition, field: str, pair: str, spatial: int, default:
     """One quantity for each spatial axis: the repeated field, or its _h and _w pair."""
     param = layer.message.convolution_param
     values = list(getattr(param, field))
-    given = [name for name in (f"{pair}_h", f"{pair}_w") if pair and param.HasField(name)]
+    given = [name for name in (f"{pair}_h", f"{pair}_w") if param.HasField(name)]
     if given:
         return _from_pair(layer, values, field, pair, given, spatial)
     if not values:

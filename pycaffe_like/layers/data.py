@@ -10,6 +10,8 @@ from ..data.lmdb_database import check_backend, open_database
 from ..data.loader import DataLoader, image_loader
 from ..data.order import Order
 from ..data.transformer import Transformer
+from ..data.loader import DataLoader
+from ..data.transformer import TRANSFORM, Transformer
 from ..errors import ConfigError
 from ..facts import Top
 from ..layer_type import Shape
@@ -17,7 +19,6 @@ from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 from .data_layer import (
     MOST_PREFETCH,
-    TRANSFORM_FIELDS,
     DataLayer,
     DataLayerType,
     bad_record_policy,
@@ -48,7 +49,8 @@ class Data(DataLayerType):
     threads : int >= 0, default 0
         Threads that decode and transform (NVIDIA's field); 0 makes one. The batches are the same.
     transform_param : TransformationParameter
-        Crop, mirror, mean and scale: ``(pixel - mean) * scale``; force_color and force_gray.
+        Crop, mirror, mean and scale: ``(pixel - mean) * scale``; force_color and force_gray. Besides
+        `crop_size`, the height `crop_h` and the width `crop_w`.
 
     Returns
     -------
@@ -91,14 +93,15 @@ class Data(DataLayerType):
     type = "Data"
     param = "data_param"
     fields = (
-        "source", "batch_size", "backend", "prefetch", "shuffle", "rand_skip",
-        "force_encoded_color", "transform_param.force_color", "transform_param.force_gray", *TRANSFORM_FIELDS,
+        "source", "batch_size", "backend", "prefetch", "shuffle", "rand_skip", "force_encoded_color",
+        *TRANSFORM.within("transform_param"),
     )  # fmt: skip
     ignored = {
         **dict.fromkeys(
             ("threads", "parser_threads", "cache", "precache", "disk_reader_threads"), "tunes speed only"
         ),
-        "verbose": "tells more in the log only",
+        "verbose": "prints what is read",
+        **TRANSFORM.ignored_within("transform_param"),
     }
     tops = (Top("data"), Top("labels", exact=True, least=0))
     layout = "channels_last"

@@ -18,9 +18,6 @@ from ..prototxt.definition import LayerDefinition
 OpenLoader = Callable[[int, int], DataLoader]
 """Opens a loader with a seed, at a number of records delivered."""
 
-TRANSFORM_FIELDS = tuple(
-    f"transform_param.{field}" for field in ("scale", "mirror", "crop_size", "mean_file", "mean_value")
-)
 MOST_PREFETCH = 1024
 
 

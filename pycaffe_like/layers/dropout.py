@@ -19,6 +19,9 @@ class Dropout(LayerType):
     ----------
     dropout_ratio : float in [0, 1), default 0.5
         Probability r that an element is dropped (its m is 0, else 1).
+    scale_train : bool, default true
+        Divide by 1 - r in training; when false, ``y = x * m`` there and ``y = x * (1 - r)`` in TEST phase.
+        An extension (Faster R-CNN's).
 
     Returns
     -------
@@ -34,7 +37,7 @@ class Dropout(LayerType):
     -----
     In-place use is allowed. The mask takes no memory: it is a function of the net's seed, the layer's name,
     the iteration and the element's place in memory, so that a resumed run, and a run on another number of
-    threads, draws the same one. ``E[y] = x``, so nothing is rescaled in TEST phase.
+    threads, draws the same one. With `scale_train`, ``E[y] = x``, so nothing is rescaled in TEST phase.
 
     References
     ----------
@@ -56,6 +59,11 @@ class Dropout(LayerType):
 
     type = "Dropout"
     param = "dropout_param"
+    fields = ("dropout_ratio", "scale_train")
+    ignored = {
+        "engine": "chooses among implementations, of which there is one",
+        "random_seed": "the draws are a function of the net's seed",
+    }
     in_place = True
     backward_reads = Reads()
     constraints = {"dropout_ratio": Rule(low=0, high=1, high_open=True)}
@@ -63,15 +71,17 @@ class Dropout(LayerType):
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
+        param = layer.message.dropout_param
         return {
-            "dropout_ratio": float(layer.message.dropout_param.dropout_ratio),
+            "dropout_ratio": float(param.dropout_ratio),
+            "scale_train": bool(param.scale_train),
             "training": layer.training,
         }
 
     @classmethod
     def passes_on(cls, layer: LayerDefinition) -> bool:
         """See `LayerType.passes_on`."""
-        return not layer.training
+        return not layer.training and bool(layer.message.dropout_param.scale_train)
 
     @classmethod
     def flops(cls, node: Node) -> int:

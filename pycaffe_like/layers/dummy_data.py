@@ -67,6 +67,7 @@ class DummyData(LayerType):
 
     type = "DummyData"
     param = "dummy_data_param"
+    fields = ("shape", "num", "channels", "height", "width", "data_filler")
     bottoms = ()
     tops = (Top(exact=True, most=None),)
     backward_reads = Reads()

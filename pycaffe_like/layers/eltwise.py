@@ -64,6 +64,8 @@ class Eltwise(LayerType):
 
     type = "Eltwise"
     param = "eltwise_param"
+    fields = ("operation", "coeff", "stable_prod_grad")
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     bottoms = (Bottom(least=2, most=None),)
 
     @classmethod

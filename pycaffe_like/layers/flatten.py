@@ -55,6 +55,7 @@ class Flatten(LayerType):
 
     type = "Flatten"
     param = "flatten_param"
+    fields = ("axis", "end_axis")
     layout = "plain"
     backward_reads = Reads()
     writes_gradients = False

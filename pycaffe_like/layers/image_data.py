@@ -9,14 +9,13 @@ from ..data.image_list import read_image_list
 from ..data.listed_images import ListedImages
 from ..data.loader import DataLoader, image_loader
 from ..data.order import Order
-from ..data.transformer import Transformer
+from ..data.transformer import TRANSFORM, Transformer
 from ..facts import Top
 from ..layer_type import Shape, check_constraints
 from ..prototxt.definition import LayerDefinition
 from ..rules import Rule
 from .data_layer import (
     MOST_PREFETCH,
-    TRANSFORM_FIELDS,
     DataLayer,
     DataLayerType,
     bad_record_policy,
@@ -24,6 +23,8 @@ from .data_layer import (
     check_source,
 )
 
+# Whether an image has colour is said by is_color.
+_TRANSFORM = tuple(name for name in TRANSFORM.within("transform_param") if ".force_" not in name)
 _MOST_SIDE, _MOST_PIXELS = 32768, 64 << 20  # as of images themselves
 
 
@@ -98,9 +99,12 @@ class ImageData(DataLayerType):
     param = "image_data_param"
     fields = (
         "source", "root_folder", "batch_size", "shuffle", "rand_skip", "new_height", "new_width", "is_color",
-        "data_param.prefetch", *TRANSFORM_FIELDS,
+        "data_param.prefetch", *_TRANSFORM,
     )  # fmt: skip
-    ignored = dict.fromkeys(("threads", "cache", "precache"), "tunes speed only")
+    ignored = {
+        **dict.fromkeys(("threads", "cache", "precache"), "tunes speed only"),
+        **TRANSFORM.ignored_within("transform_param"),
+    }
     tops = (Top("data"), Top("labels", exact=True))
     layout = "channels_last"
     constraints = {

@@ -24,6 +24,8 @@ class InnerProduct(LayerType):
         N, the number of outputs.
     bias_term : bool, default true
         Whether there is a bias b.
+    relu : bool, default false
+        A ReLU of slope `negative_slope`, default 0, in place after this layer. An extension (Intel's).
     axis : int, default 1
         First axis of the input that counts as features; the axes before it are items. May be negative.
     transpose : bool, default false
@@ -70,6 +72,8 @@ class InnerProduct(LayerType):
 
     type = "InnerProduct"
     param = "inner_product_param"
+    fields = ("num_output", "bias_term", "axis", "transpose", "weight_filler", "bias_filler")
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     layout = "plain"
     precision = "matrix"
     constraints = {"num_output": Rule(1, required=True)}

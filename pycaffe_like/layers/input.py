@@ -53,6 +53,7 @@ class Input(LayerType):
 
     type = "Input"
     param = "input_param"
+    fields = ("shape",)
     bottoms = ()
     tops = (Top(exact=True, most=None),)
     backward_reads = Reads()

@@ -68,6 +68,8 @@ class LRN(LayerType):
 
     type = "LRN"
     param = "lrn_param"
+    fields = ("local_size", "alpha", "beta", "k", "norm_region")
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     layout = "channels_last"
     backward_reads = Reads(bottoms=True)
     constraints = {"local_size": Rule(low=1, high=2**15)}

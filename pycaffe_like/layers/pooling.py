@@ -35,7 +35,10 @@ class Pooling(LayerType):
     global_pooling : bool, default false
         One window over the whole map, whatever its size. Kernel, stride and pad must not be given.
     round_mode : {"CEIL", "FLOOR"}, default CEIL
-        Whether a last window that reaches beyond the border is kept.
+        Whether a last window that reaches beyond the border is kept. Other Caffes say FLOOR by
+        ``ceil_mode: false`` or ``torch_pooling: true``.
+    avg_include_pad : bool, default true
+        Whether padding counts in the mean of AVE. An extension (Intel's).
 
     Returns
     -------
@@ -57,10 +60,11 @@ class Pooling(LayerType):
     -----
     Computed channels-last. The first of equal maxima in row-major order wins; NaN is never a maximum. A MAX
     window without a value above -FLT_MAX gives -FLT_MAX and passes no gradient, an AVE window that lies
-    outside the image gives 0 (Caffe writes beyond its memory, or divides by zero). AVE divides by the size of
-    the window clipped to the padded image. STOCHASTIC runs on the CPU too, and its draws depend on seed,
-    layer, iteration and element alone. Deterministic. `engine` is accepted and ignored. In training, MAX and
-    STOCHASTIC keep one byte an output, four if the window has more than 255 places.
+    outside the image gives 0 (Caffe writes beyond its memory, or divides by zero). AVE divides by the size
+    of the window clipped to the padded image, or to the image without `avg_include_pad`. STOCHASTIC runs on
+    the CPU too, and its draws depend on seed, layer, iteration and element alone. Deterministic. `engine` is
+    accepted and ignored. In training, MAX and STOCHASTIC keep one byte an output, four if the window has
+    more than 255 places.
 
     References
     ----------
@@ -83,6 +87,24 @@ class Pooling(LayerType):
 
     type = "Pooling"
     param = "pooling_param"
+    fields = (
+        "pool",
+        "kernel_size",
+        "kernel_h",
+        "kernel_w",
+        "stride",
+        "stride_h",
+        "stride_w",
+        "pad",
+        "pad_h",
+        "pad_w",
+        "global_pooling",
+        "round_mode",
+        "ceil_mode",
+        "torch_pooling",
+        "avg_include_pad",
+    )
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     tops = (Top("y"), Top("places", exact=True, least=0))
     layout = "channels_last"
     constraints = {
@@ -101,8 +123,9 @@ class Pooling(LayerType):
         param = layer.message.pooling_param
         if len(layer.tops) > 1 and param.pool != _MAX:
             raise layer.error("only MAX pooling has a second top (the places of the maxima)", "top", 1)
-        if param.torch_pooling:
-            raise layer.error("torch_pooling is not supported", "pooling_param", "torch_pooling")
+        both = param.HasField("round_mode") and param.HasField("ceil_mode")
+        if both and (param.round_mode == param.CEIL) != param.ceil_mode:
+            raise layer.error("round_mode and ceil_mode contradict each other", cls.param, "ceil_mode")
         if param.global_pooling:
             _check_global(layer)
         else:
@@ -124,7 +147,8 @@ class Pooling(LayerType):
             "stride": _pair(param, "stride", "stride"),
             "pad": _pair(param, "pad", "pad"),
             "global": bool(param.global_pooling),
-            "round_up": param.round_mode == param.CEIL,
+            "round_up": param.round_mode == param.CEIL and param.ceil_mode and not param.torch_pooling,
+            "padding_counts": bool(param.avg_include_pad),
             "places": len(layer.tops) > 1,
             "relu_below": False,
             "training": layer.training,

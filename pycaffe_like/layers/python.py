@@ -100,6 +100,8 @@ class Python(LayerType):
 
     type = "Python"
     param = "python_param"
+    fields = ("module", "layer", "param_str")
+    ignored = {"share_in_parallel": "is for training on several GPUs"}
     bottoms = (Bottom(exact=True, plain=True, least=0, most=None),)
     tops = (Top(exact=True, plain=True, least=0, most=None),)
     in_place = True

@@ -51,6 +51,8 @@ class ReLU(LayerType):
 
     type = "ReLU"
     param = "relu_param"
+    fields = ("negative_slope",)
+    ignored = {"engine": "chooses among implementations, of which there is one", "fuse": "tunes speed only"}
     in_place = True
 
     @classmethod

@@ -62,6 +62,7 @@ class Reshape(LayerType):
 
     type = "Reshape"
     param = "reshape_param"
+    fields = ("shape", "axis", "num_axes")
     layout = "plain"
     backward_reads = Reads()
     writes_gradients = False

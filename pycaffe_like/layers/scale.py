@@ -66,6 +66,7 @@ class Scale(LayerType):
 
     type = "Scale"
     param = "scale_param"
+    fields = ("axis", "num_axes", "filler", "bias_term", "bias_filler")
     bottoms = (Bottom("x"), Bottom("scale", plain=True, least=0))
     in_place = True
     backward_reads = Reads(bottoms=True)

@@ -57,14 +57,10 @@ class Softmax(LayerType):
 
     type = "Softmax"
     param = "softmax_param"
+    fields = ("axis",)
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     in_place = True
     backward_reads = Reads(tops=True)
-
-    @classmethod
-    def check(cls, layer: LayerDefinition) -> None:
-        """See `LayerType.check`."""
-        super().check(layer)
-        check_softmax_kind(layer)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
@@ -75,12 +71,3 @@ class Softmax(LayerType):
     def flops(cls, node: Node) -> int:
         """See `LayerType.flops`: maximum, difference, exponential, sum, division."""
         return 5 * prod(node.bottoms[0].shape)
-
-
-def check_softmax_kind(layer: LayerDefinition) -> None:
-    """Reject a fork's other ways to normalise."""
-    kind = layer.message.softmax_param.normalize_type
-    if kind != "Softmax":
-        raise layer.error(
-            f"normalize_type must be 'Softmax', got '{kind}'", "softmax_param", "normalize_type"
-        )

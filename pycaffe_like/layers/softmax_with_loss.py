@@ -11,7 +11,6 @@ from ..graph.nodes import Node
 from ..layer_type import Shape
 from ..prototxt.definition import LayerDefinition
 from .loss import LABELS, NormalizedLoss
-from .softmax import check_softmax_kind
 
 
 class SoftmaxWithLoss(NormalizedLoss):
@@ -87,7 +86,6 @@ class SoftmaxWithLoss(NormalizedLoss):
     fields = (
         *NormalizedLoss.fields,
         "axis",
-        "normalize_type",
         "loss_param.label_smoothing",
         "loss_param.weight_by_label_freqs",
         "loss_param.class_weighting",
@@ -100,11 +98,14 @@ class SoftmaxWithLoss(NormalizedLoss):
     def check(cls, layer: LayerDefinition) -> None:
         """See `LayerType.check`."""
         super().check(layer)
-        check_softmax_kind(layer)
-        smoothing = layer.message.loss_param.label_smoothing
-        if not 0 <= smoothing <= 1:
-            problem = f"label_smoothing must be a number >= 0 and <= 1, got {smoothing:g}"
+        param = layer.message.loss_param
+        if not 0 <= param.label_smoothing <= 1:
+            problem = f"label_smoothing must be a number >= 0 and <= 1, got {param.label_smoothing:g}"
             raise layer.error(problem, "loss_param", "label_smoothing")
+        if param.class_weighting and not param.weight_by_label_freqs:
+            hint = "set loss_param.weight_by_label_freqs: true"
+            problem = "class_weighting has no effect without weight_by_label_freqs"
+            raise layer.error(problem, "loss_param", "class_weighting", hint=hint)
 
     @classmethod
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:

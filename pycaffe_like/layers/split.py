@@ -51,6 +51,8 @@ class Split(LayerType):
     """
 
     type = "Split"
+    param = "split_param"
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     tops = (Top(most=None),)
     backward_reads = Reads()
     writes_gradients = False

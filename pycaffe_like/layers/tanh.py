@@ -45,5 +45,6 @@ class TanH(LayerType):
 
     type = "TanH"
     param = "tanh_param"
+    ignored = {"engine": "chooses among implementations, of which there is one"}
     in_place = True
     backward_reads = Reads(tops=True)

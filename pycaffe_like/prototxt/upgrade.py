@@ -17,6 +17,7 @@ from . import schema
 from . import text as prototext
 from .record import Record
 from .text import Document, Positions, Source
+from .upgrade_forks import upgrade_forks
 from .upgrade_v0 import is_v0, upgrade_v0
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,10 @@ class NetDocument:
     def file(self) -> str:
         """Name of the file the net came from."""
         return self.source.file
+
+    def position(self, *path: str | int) -> Position | None:
+        """Return where a field of the net was written, None if it was not."""
+        return self.source.position(self.positions.find(path))
 
     def layer_position(self, index: int, *path: str | int) -> Position | None:
         """Return where a field of a layer was written.
@@ -214,7 +219,7 @@ def _upgraded(document: Document) -> NetDocument:
         _upgrade_inputs(net, source)
         log.info("%s: net inputs upgraded to an Input layer", source.file)
     _move_v2_preprocessing(net, source)
-    _upgrade_batch_norm(net)
+    upgrade_forks(net, source)
     return NetDocument(document.message, source, document.positions)
 
 
@@ -266,6 +271,7 @@ def _move_ignored(data: Record, name: str, layer: Record, source: Source) -> Non
     where = source.position(data.where(name)) or source.file
     if layer.has("transform_param") and layer.child("transform_param").has(name):
         log.warning("%s: %s is ignored: transform_param sets it, too", where, name)
+        data.clear(name)
         return
     log.warning("%s: %s belongs into transform_param; moved there (Caffe ignores it here)", where, name)
     data.move(name, layer.child("transform_param", data.offset))
@@ -353,11 +359,3 @@ def _put_first(net: Record, layer: Record) -> None:
     places = [other.positions for other in net.items("layer")]
     net.message.layer.insert(0, layer.message)
     net.positions.fields["layer"] = [layer.positions, *places]
-
-
-def _upgrade_batch_norm(net: Record) -> None:
-    """Keep the solver away from the three statistics of a BatchNorm layer, as its own set-up does."""
-    for layer in net.items("layer"):
-        if layer.message.type == "BatchNorm" and len(layer.message.param) == 3:
-            for param in layer.message.param:
-                param.lr_mult = param.decay_mult = 0

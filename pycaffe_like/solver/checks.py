@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ..errors import ConfigError, Position, nearest
+from ..fields import Fields, refusal
 from ..prototxt.text import Document
 from ..rules import Rule
 from .lr_policy import check_policy
@@ -43,14 +44,26 @@ _BY_TYPE: Mapping[str, Mapping[str, Rule]] = {
     "RMSProp": {"momentum": Rule(low=0, high=0), "rms_decay": _FRACTION},
 }
 
-# Fields of Caffe's forks that change the result and that this solver does not know: their harmless values.
-_UNSUPPORTED: Mapping[str, object] = {
-    "larc": False,
-    "local_lr_auto": False,
-    "momentum_policy": "fixed",
-    "weight_decay_policy": "fixed",
-    "eval_type": "classification",
-}
+SOLVER = Fields(
+    (
+        *TRAIN_SOURCES, "train_state", "test_net", "test_net_param", "test_state", "test_iter",
+        "test_interval", "test_initialization", "test_compute_loss", "type", "base_lr", "lr_policy", "gamma",
+        "power", "stepsize", "stepvalue", "stageiter", "stagelr", "min_lr", "warmup_iter", "warmup_start_lr",
+        "rampup_interval", "rampup_lr", "momentum", "momentum2", "rms_decay", "delta", "weight_decay",
+        "regularization_type", "clip_gradients", "iter_size", "average_loss", "max_iter", "display",
+        "snapshot", "snapshot_prefix", "snapshot_diff", "snapshot_format", "snapshot_after_train", "weights",
+        "solver_mode", "device_id", "random_seed",
+    ),
+    {
+        "debug_info": "prints a line for every blob; a warning says that nothing is printed",
+        "layer_wise_reduce": "tunes the speed of several GPUs",
+        "engine": "tunes speed only",
+        "richness": "tunes speed only: memory for cuDNN",
+        "solver_data_type": "history has 32 bits here",
+        "store_blobs_in_old_format": "blobs are stored in that format always",
+    },
+)  # fmt: skip
+"""SolverParameter; `upgrade.py` turns `solver_type` into `type`."""
 
 
 def check_solver(solver: Document, kind: str) -> None:
@@ -93,10 +106,9 @@ def _check_values(solver: Document, rules: Mapping[str, Rule], whom: str = "") -
 
 
 def _check_supported(solver: Document) -> None:
-    for field, harmless in _UNSUPPORTED.items():
-        value = getattr(solver.message, field)
-        if value != harmless:
-            _refuse(solver, f"{field}: {value} is not supported", field, hint=f"leave {field} out")
+    for path, descriptor in SOLVER.unsupported(solver.message):
+        problem, hint = refusal(descriptor)
+        _refuse(solver, problem, *path, hint=hint)
     if solver.message.debug_info:
         log.warning("%s: debug_info is ignored", position_of(solver, "debug_info"))
 

@@ -32,6 +32,20 @@ def test_train_crops_cover_every_place_evenly():
     assert counts.max() < 1150
 
 
+def test_crops_may_be_oblong():
+    for param in ({"crop_h": 5, "crop_w": 8}, {"crop_size": 8, "crop_h": 5}):
+        transformer = make_transformer(schema.TEST, **param)
+        assert transformer.output_shape(3, 9, 20) == (3, 5, 8)
+        crops = draw(transformer, 1, height=9, width=20)
+        assert (crops.h_off[0], crops.w_off[0]) == (2, 6)
+    crops = draw(make_transformer(crop_h=18, crop_w=29), 1000)
+    assert set(zip(crops.h_off.tolist(), crops.w_off.tolist())) == {
+        (h, w) for h in range(3) for w in range(2)
+    }
+    with pytest.raises(ConfigError, match="a crop of 5x8 is larger than the image of 3x4x20"):
+        make_transformer(crop_h=5, crop_w=8).output_shape(3, 4, 20)
+
+
 def test_mirror_is_drawn_in_both_phases_and_apart_from_the_crop():
     for phase in (schema.TRAIN, schema.TEST):
         mirror = draw(make_transformer(phase, mirror=True), 20000).mirror
@@ -58,6 +72,8 @@ def test_contradictions_are_refused(tmp_path):
         make_transformer(mean_file="a", mean_value=[1])
     with pytest.raises(ConfigError, match="force_color and force_gray"):
         make_transformer(force_color=True, force_gray=True)
+    with pytest.raises(ConfigError, match="crop_w without crop_h"):
+        make_transformer(crop_w=3)
     write_mean(str(tmp_path / "mean"), np.zeros((3, 4, 5), np.float32))
     transformer = make_transformer(mean_file=str(tmp_path / "mean"), crop_size=2)
     assert transformer.output_shape(3, 4, 5) == (3, 2, 2)

@@ -15,6 +15,9 @@ It stands as constants in `tests/layers/test_<stem>.py`, `<stem>` being the name
 ``TOLERANCE = (relative, absolute)``
     How near the type comes to recorded results, the absolute part in units of the largest wanted value, at
     least 1. For types that have such results.
+``FIELDS = {"pad_h": "pooling_param { ... }", ...}``
+    Fields of the layer in which one of its parameters can have its effect, where EXAMPLE is not one: of
+    another message with a dot ("loss_param.normalize"), with a value to try as a pair, None if there is none.
 ``FORMULA = False``
     It computes nothing, so that the docstring needs no formula.
 ``RUN = False``
@@ -102,7 +105,7 @@ class Timed:
 
 
 _OPTIONAL: Mapping[str, Any] = {
-    "FORMULA": True, "RUN": True, "ANY_LAYOUT": True, "SANITIZED": False, "TIMED": {}
+    "FIELDS": {}, "FORMULA": True, "RUN": True, "ANY_LAYOUT": True, "SANITIZED": False, "TIMED": {}
 }  # fmt: skip
 _FORMS = {
     "EXAMPLE": "Example(...)",

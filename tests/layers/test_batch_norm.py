@@ -367,10 +367,30 @@ def test_three_param_entries_as_of_old_nets_never_let_statistics_learn():
     assert [(param.lr_mult, param.decay_mult) for param in net.graph.params] == [(0, 0)] * 3
 
 
-def test_scale_and_shift_may_learn_at_rates_of_their_own():
-    rates = "param { lr_mult: 0 } " * 3 + "param { lr_mult: 2 } param { lr_mult: 0.5 decay_mult: 0 }"
-    net = layer_net(f'type: "BatchNorm" {rates} batch_norm_param {{ scale_bias: true }}', random_array(2, 3))
-    assert [param.lr_mult for param in net.graph.params] == [0, 0, 0, 2, 0.5]
+@pytest.mark.parametrize(
+    "rates",
+    [
+        "",
+        "param { lr_mult: 1 decay_mult: 0 } " * 2,
+        "param { lr_mult: 0 } " * 3 + "param { lr_mult: 2 } param { lr_mult: 0.5 decay_mult: 0 }",
+    ],
+)
+@pytest.mark.parametrize("form", ["scale_bias: true", "scale_filler { value: 2 } bias_filler { value: 1 }"])
+def test_with_scale_and_shift_the_rates_are_nvidias_whatever_the_file_says(rates, form, caplog):
+    text = f'type: "BatchNorm" {rates} batch_norm_param {{ {form} }}'
+    net = layer_net(text, random_array(2, 3))
+    assert [param.lr_mult for param in net.graph.params] == [0, 0, 0, 1, 1]
+    assert [param.decay_mult for param in net.graph.params[3:]] == [1, 1]
+    assert caplog.text.count("has rates 0, 0, 0, 1, 1 whatever the file says") == bool(rates)
+
+
+def test_statistics_of_a_part_of_the_batch_are_refused_in_training_alone():
+    text = 'type: "BatchNorm" batch_norm_param {\nstats_batch_size: %d }'
+    layer_net(text % 2, random_array(4, 3), phase=1)
+    layer_net(text % 4, random_array(4, 3), phase=0)
+    with pytest.raises(ConfigError, match="statistics of 2 items in a batch of 4") as error:
+        layer_net(text % 2, random_array(4, 3), phase=0)
+    assert error.value.line == 4
 
 
 def test_statistics_do_not_learn_without_param_entries_either():

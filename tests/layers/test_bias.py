@@ -12,6 +12,7 @@ IMPOSSIBLE = [
     ("bias_param { num_axes: 3 }", [(2, 3)], "axes"),
     ("", [(2, 3), (4,)], r"\(4\)"),
 ]
+FIELDS = {"axis": "bias_param { axis: 1 }"}
 TOLERANCE = SUMS
 
 SHAPE = (3, 5, 4, 2)

@@ -13,6 +13,7 @@ IMPOSSIBLE = [
     ("", [(2, 3), (3, 3)], r"\(3, 3\)"),
     ("", [(46340, 46340), (46340, 46340)], "92680"),
 ]
+FIELDS = {"concat_dim": None}
 TOLERANCE = EXACT
 FORMULA = False
 SANITIZED = True

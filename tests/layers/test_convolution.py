@@ -43,6 +43,19 @@ IMPOSSIBLE = [
     ("convolution_param { num_output: 1 kernel_size: 1 axis: 9 }", [(1, 1, 5, 5)], "axis 9"),
     ("convolution_param { num_output: 1 kernel_size: 1 }", [(1, 1, 5, 5), (1, 2, 5, 5)], "top"),
 ]
+_PLAIN = "num_output: 3 kernel_size: 1 weight_filler { value: 1 }"
+FIELDS = {
+    **dict.fromkeys(
+        ("kernel_h", "kernel_w"),
+        "convolution_param { num_output: 2 kernel_h: 2 kernel_w: 2 weight_filler { value: 1 } }",
+    ),
+    **{
+        f"{size}_{axis}": f"convolution_param {{ {_PLAIN} {size}_h: {value} {size}_w: {value} }}"
+        for size, value in (("stride", 1), ("pad", 0), ("dilation", 1))
+        for axis in "hw"
+    },
+    "group": f"convolution_param {{ {_PLAIN} }}",
+}
 TOLERANCE = SUMS
 SANITIZED = True
 
@@ -582,6 +595,7 @@ def test_other_channels_than_the_weights_have_are_rejected():
         ("kernel_size: 3 kernel_size: 2 stride: 2 pad: 1 pad: 0", [3, 2], [2, 2], [1, 0], [1, 1]),
         ("kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 3", [3, 2], [1, 3], [0, 0], [1, 1]),
         ("kernel_size: 2 pad_h: 1 pad_w: 2 dilation: 2 dilation: 1", [2, 2], [1, 1], [1, 2], [2, 1]),
+        ("kernel_size: 2 dilation_h: 3 dilation_w: 1", [2, 2], [1, 1], [0, 0], [3, 1]),
         ("kernel_size: 2 pad_h: 1", [2, 2], [1, 1], [1, 0], [1, 1]),
         ("kernel_size: 2 pad_w: 1", [2, 2], [1, 1], [0, 1], [1, 1]),
     ],
@@ -620,6 +634,8 @@ SIZE = "num_output: 4 kernel_size: 1"
         (f"{SIZE} pad: 1 pad_h: 1", "give pad or pad_h and pad_w"),
         (f"{SIZE} pad: 1 pad: 1 pad: 1", "pad needs 1 value or one for each of 2 spatial axes, got 3"),
         (f"{SIZE} dilation: 0", "dilation must be an int .* got 0"),
+        (f"{SIZE} dilation_h: 2", "dilation_h is given without dilation_w"),
+        (f"{SIZE} dilation: 2 dilation_h: 2 dilation_w: 2", "give dilation or dilation_h and dilation_w"),
         (f"{SIZE} group: 0", "group must be an int >= 1, got 0"),
         (f"{SIZE} group: 3", "group 3 does not divide num_output 4"),
         (f"{SIZE} axis: 4", r"axis 4 is out of range for bottom shape \(1, 6, 5, 5\)"),

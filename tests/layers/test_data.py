@@ -15,6 +15,17 @@ from pycaffe_like.prototxt import schema
 EXAMPLE = Example('data_param { source: "files/color_lmdb" batch_size: 2 backend: LMDB }', bottoms=(), tops=2)
 BACKWARD = None
 IMPOSSIBLE = []  # files and values are refused, which the tests below and the rules' own see to
+_DATA = 'data_param { source: "files/color_lmdb" batch_size: 2 backend: LMDB }'
+_ENCODED = _DATA.replace("color_lmdb", "color_enc_lmdb")
+FIELDS = {
+    "source": (_DATA, '"files/fmnist_lmdb"'),
+    "backend": None,
+    "transform_param.mean_file": (_DATA, '"files/color_mean.binaryproto"'),
+    "transform_param.crop_h": f"{_DATA} transform_param {{ crop_size: 3 }}",
+    "transform_param.crop_w": f"{_DATA} transform_param {{ crop_size: 3 }}",
+    "transform_param.force_gray": _ENCODED,
+    "transform_param.force_color": _ENCODED.replace("color", "fmnist"),
+}
 TOLERANCE = (1e-6, 0.0)
 FORMULA = False
 RUN = False  # needs a database
@@ -109,6 +120,12 @@ def test_pixels_are_cropped_shifted_and_scaled(make_net, source):
     data, _ = take(make_net(source, transform, phase=caffe.TEST), 1)
     middle = IMAGES[:BATCH, :, 1:4, 1:4].astype(np.float32)
     assert np.array_equal(data, (middle - np.float32([10, 20, 30]).reshape(1, 3, 1, 1)) / 2)
+
+
+def test_crops_may_be_oblong(make_net, source):
+    data, _ = take(make_net(source, "crop_h: 3 crop_w: 2", phase=caffe.TEST), 1)
+    h, w = (IMAGES.shape[2] - 3) // 2, (IMAGES.shape[3] - 2) // 2
+    assert np.array_equal(data, IMAGES[:BATCH, :, h : h + 3, w : w + 2])
 
 
 def test_training_mirrors_about_half_of_the_images(make_net, source):

@@ -17,8 +17,8 @@ SANITIZED = True
 TIMED = {"": Timed("", ((32768, 4096),), backward=(1, 1), layout="plain")}
 
 
-def arguments(ratio=0.5, training=True):
-    return {"dropout_ratio": ratio, "training": training}
+def arguments(ratio=0.5, training=True, scale_train=True):
+    return {"dropout_ratio": ratio, "training": training, "scale_train": scale_train}
 
 
 @every_form
@@ -44,6 +44,28 @@ def test_testing_changes_nothing(layout, dtype, in_place):
     result = run("Dropout", arguments(training=False), x, top_diffs=[diff], **form)
     assert np.array_equal(result.tops[0], x)
     assert np.array_equal(result.bottom_diffs[0], diff)
+
+
+@every_form
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+def test_without_scale_train_testing_scales_and_training_only_drops(layout, dtype, in_place, training):
+    x = rounded(np.abs(random_array(2, 65, 3, 3, dtype=dtype)) + 1, dtype)
+    diff = random_array(*x.shape, dtype=dtype, seed=1)
+    form = {"layout": layout, "dtype": dtype, "in_place": in_place}
+    args = arguments(0.25, training=training, scale_train=False)
+    result = run("Dropout", args, x, top_diffs=[diff], **form)
+    kept = result.tops[0] != 0
+    factor = kept if training else np.float32(0.75)
+    assert_near(result.tops[0], x * factor, dtype)
+    assert_near(result.bottom_diffs[0], diff * factor, dtype)
+    assert kept.all() != training
+
+
+def test_a_net_that_tests_scales_where_training_did_not():
+    fields = 'type: "Dropout" dropout_param { dropout_ratio: 0.25 scale_train: false }'
+    net = layer_net(fields, [[4.0, 8.0]], backward=False, keep_data=False)
+    assert net.forward()["t0"].tolist() == [[3.0, 6.0]]
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 16_385, 100_003])

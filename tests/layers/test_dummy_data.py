@@ -9,6 +9,9 @@ from pycaffe_like.testing import net_from_text
 EXAMPLE = Example('dummy_data_param { shape { dim: 2 dim: 3 } data_filler { type: "gaussian" } }', bottoms=())
 BACKWARD = None
 IMPOSSIBLE = []  # has no bottoms; what its fields must not say is below
+FIELDS = dict.fromkeys(
+    ("num", "channels", "height", "width"), "dummy_data_param { num: 2 channels: 1 height: 1 width: 1 }"
+)
 TOLERANCE = (1e-6, 0.0)
 FORMULA = False
 

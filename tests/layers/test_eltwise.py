@@ -24,6 +24,11 @@ IMPOSSIBLE = [
     ("", [(2, 3), (3, 2)], r"\(3, 2\)"),
     ("eltwise_param { coeff: 1 }", [(2, 3), (2, 3)], "coeff"),
 ]
+FIELDS = {
+    "operation": "eltwise_param { operation: SUM }",
+    "coeff": ("eltwise_param { coeff: [1, -2] }", "[0.5, 0.25]"),
+    "stable_prod_grad": "eltwise_param { operation: PROD }",
+}
 TOLERANCE = ELEMENTWISE
 SANITIZED = True
 TIMED = {"sum": Timed("", ((128, 256, 56, 56),) * 2, backward=(1, 1))}

@@ -24,6 +24,12 @@ IMPOSSIBLE = [
     ("pooling_param { kernel_size: 4294967295 pad: 4294967294 }", [(1, 3, 5, 5)], "4294967295"),
     ("pooling_param { kernel_size: 2 }", [(1, 3, 5)], r"\(1, 3, 5\)"),
 ]
+FIELDS = {
+    **dict.fromkeys(("kernel_h", "kernel_w"), "pooling_param { kernel_h: 2 kernel_w: 2 }"),
+    **dict.fromkeys(("stride_h", "stride_w"), "pooling_param { kernel_size: 2 stride_h: 1 stride_w: 1 }"),
+    **dict.fromkeys(("pad_h", "pad_w"), "pooling_param { kernel_size: 2 pad_h: 0 pad_w: 0 }"),
+    "global_pooling": "pooling_param { }",
+}
 TOLERANCE = ELEMENTWISE
 SANITIZED = True
 TIMED = {
@@ -43,8 +49,8 @@ DTYPES = ["float32", "bfloat16"]
 
 
 def arguments(method="max", kernel=(2, 2), stride=(1, 1), pad=(0, 0), **changes):
-    settings = {"global": False, "round_up": True, "places": False, "relu_below": False}
-    settings |= {"training": True, **changes}
+    settings = {"global": False, "round_up": True, "padding_counts": True, "places": False}
+    settings |= {"relu_below": False, "training": True, **changes}
     return {"method": method, "kernel": list(kernel), "stride": list(stride), "pad": list(pad), **settings}
 
 
@@ -72,8 +78,8 @@ def windows(args, height, width):
         spans, area = [], 1
         for index, size, k, s, p in zip(place, sizes, kernel, stride, pad, strict=True):
             start = index * s - p
-            area *= min(start + k, size + p) - start
             spans.append(range(max(start, 0), max(min(start + k, size), max(start, 0))))
+            area *= min(start + k, size + p) - start if args["padding_counts"] else len(spans[-1])
         yield place, *spans, area
 
 
@@ -106,6 +112,7 @@ SHAPES = {
     "rounded_down": ((1, 5, 8, 6), {"kernel": (3, 3), "stride": (2, 2), "round_up": False}),
     "padded": ((2, 2, 7, 8), {"kernel": (3, 3), "stride": (2, 2), "pad": (1, 1)}),
     "padded_one_way": ((1, 2, 8, 6), {"kernel": (3, 2), "stride": (2, 2), "pad": (1, 0)}),
+    "padding_does_not_count": ((2, 2, 7, 8), {"kernel": (3, 2), "pad": (2, 1), "padding_counts": False}),
     "wide_padding": ((2, 2, 4, 5), {"kernel": (3, 3), "stride": (3, 3), "pad": (2, 2)}),
     "not_square": ((1, 3, 5, 9), {"kernel": (2, 4), "stride": (1, 3), "pad": (1, 2)}),
     "stride_over_kernel": ((1, 2, 8, 9), {"kernel": (2, 2), "stride": (3, 4)}),
@@ -312,6 +319,35 @@ def test_an_empty_batch_is_pooled_to_an_empty_batch():
     assert result.tops[0].shape == (0, 3, 3, 3)
 
 
+@pytest.mark.parametrize(
+    ("param", "width"),
+    [
+        ("", 57),
+        ("round_mode: CEIL", 57),
+        ("round_mode: FLOOR", 56),
+        ("ceil_mode: true", 57),
+        ("ceil_mode: false", 56),
+        ("ceil_mode: false round_mode: FLOOR", 56),
+        ("torch_pooling: true", 56),
+    ],
+)
+def test_every_fork_says_in_its_own_way_that_sizes_are_rounded_down(param, width):
+    text = f'type: "Pooling" pooling_param {{ kernel_size: 3 stride: 2 pad: 1 {param} }}'
+    net = layer_net(text, np.zeros((1, 1, 113, 112)))
+    assert tuple(net.blobs["t0"].shape) == (1, 1, 57, width)
+
+
+def test_padding_that_does_not_count_agrees_with_pytorch():
+    x = random_array(2, 3, 7, 8)
+    text = (
+        'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 pad: 1 ceil_mode: false avg_include_pad: '
+    )
+    for counts in (True, False):
+        net = layer_net(f"{text}{str(counts).lower()} }}", x, backward=False)
+        wanted = torch.nn.functional.avg_pool2d(torch.tensor(x), 3, 1, 1, count_include_pad=counts)
+        assert_near(net.forward()["t0"], wanted.numpy(), "float32", terms=9)
+
+
 def test_a_bottom_without_four_axes_is_rejected():
     with pytest.raises(ShapeError, match=r"must have 4 axes .* got \(2, 3\)") as error:
         layer_net('type: "Pooling" pooling_param { kernel_size: 1 }', random_array(2, 3))
@@ -339,6 +375,7 @@ def test_a_window_that_does_not_fit_is_rejected():
         ("kernel_size: 2 pad: 2", r"pad must be smaller than the kernel, got pad \[2, 2\]"),
         ("kernel_h: 3 kernel_w: 1 pad: 1", "pad must be smaller than the kernel"),
         ("kernel_size: 2 pad: 1 pool: STOCHASTIC", "takes no padding"),
+        ("kernel_size: 2 ceil_mode: false round_mode: CEIL", "round_mode and ceil_mode contradict"),
         ("global_pooling: true kernel_size: 2", "kernel_size cannot be combined with global_pooling"),
         ("global_pooling: true stride: 2", "with global_pooling stride must be 1, got 2"),
         ("global_pooling: true pad_w: 1", "with global_pooling pad_w must be 0, got 1"),

@@ -22,6 +22,7 @@ EXAMPLE = Example(
     tops=2,
 )
 BACKWARD = {"alone": [("Python", 'python_param { module: "helpers.python_layers" layer: "Scaled" }')]}
+FIELDS = {"module": None, "layer": None}
 IMPOSSIBLE = []  # what a layer takes is the user's to say
 FORMULA = False
 

@@ -15,6 +15,7 @@ IMPOSSIBLE = [
     ("reshape_param { shape { dim: 3037000500 dim: 3037000500 } }", [(2, 3)], "3037000500"),
     ("reshape_param { shape { dim: 6 } axis: 3 }", [(2, 3)], "axis"),
 ]
+FIELDS = {"num_axes": "reshape_param { shape { dim: -1 } axis: 1 }"}
 TOLERANCE = EXACT
 FORMULA = False
 

@@ -13,6 +13,7 @@ IMPOSSIBLE = [
     ("scale_param { num_axes: 3 }", [(2, 3)], "axes"),
     ("", [(2, 3), (2,)], r"\(2\)"),
 ]
+FIELDS = {"bias_filler": "scale_param { bias_term: true }"}
 TOLERANCE = SUMS
 SANITIZED = True
 TIMED = {"": Timed("scale_param { bias_term: true }", ((128, 256, 56, 56),), backward=(2, 1))}

@@ -88,6 +88,8 @@ def test_an_axis_that_does_not_exist_is_rejected():
 
 
 def test_other_kinds_of_normalization_are_rejected():
-    with pytest.raises(ConfigError, match="normalize_type must be 'Softmax', got 'L2'") as error:
+    with pytest.raises(
+        ConfigError, match="field normalize_type of SoftmaxParameter is not supported"
+    ) as error:
         layer_net('type: "Softmax" softmax_param {\nnormalize_type: "L2" }', random_array(2, 3))
     assert error.value.line == 4

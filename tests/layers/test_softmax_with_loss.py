@@ -16,6 +16,14 @@ IMPOSSIBLE = [
     ("", [(4, 3), (5,)], "label"),
     ("softmax_param { axis: -3 }", [(4, 3), (4,)], "axis -3"),
 ]
+FIELDS = {
+    "loss_param.normalize": "loss_param { normalize: true }",
+    "loss_param.weight_by_label_freqs": "loss_param { class_weighting: [1, 1, 1] }",
+    "loss_param.class_weighting": (
+        "loss_param { weight_by_label_freqs: true class_weighting: [1, 1, 1] }",
+        "[1, 2, 3]",
+    ),
+}
 TOLERANCE = SUMS
 SANITIZED = True
 
@@ -263,7 +271,7 @@ def test_smoothing_outside_0_to_1_is_refused(value):
 
 
 def test_another_normalization_of_the_scores_is_refused():
-    with pytest.raises(ConfigError, match="normalize_type must be 'Softmax'"):
+    with pytest.raises(ConfigError, match="field normalize_type of SoftmaxParameter is not supported"):
         loss_net(random_array(2, 3), [0, 1], 'softmax_param { normalize_type: "L2" }')
 
 

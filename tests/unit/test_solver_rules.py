@@ -199,7 +199,7 @@ def test_snapshot_of_caffe_resumes_with_its_history(name, tmp_path, monkeypatch)
         ("snapshot: 5", "solver.prototxt:2:1: snapshot is set, but snapshot_prefix is not"),
         ('snapshot: 5 snapshot_prefix: "no/such/folder/x"', "cannot write to snapshot_prefix 'no/such"),
         ("snapshot_format: HDF5", "snapshots in HDF5 are not supported"),
-        ("larc: true", "larc: True is not supported"),
+        ("larc: true", "field larc of SolverParameter is not supported"),
     ],
 )  # fmt: skip
 def test_mistake_is_refused_before_training(tmp_path, text, message):
