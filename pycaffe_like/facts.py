@@ -74,13 +74,17 @@ def count_of(facts: Sequence[Bottom] | Sequence[Top]) -> Count:
     return Count(sum(fact.least for fact in facts), None if None in most else sum(n or 0 for n in most))
 
 
-def fact_at(facts: Sequence[_Fact], index: int) -> _Fact:
-    """What is said of the blob at a position; what a plan adds behind the last is like the last."""
-    for fact in facts:
-        if fact.most is None or index < fact.most:
-            return fact
-        index -= fact.most
-    return facts[-1]
+def facts_of(facts: Sequence[_Fact], count: int) -> list[_Fact]:
+    """What is said of each of `count` blobs; what a plan adds behind the last is like the last.
+
+    Where one fact is of any number of blobs, those behind it are of one blob each.
+    """
+    each: list[_Fact] = []
+    for number, fact in enumerate(facts):
+        room = count - len(each) - len(facts[number + 1 :])
+        each += [fact] * (max(room, 0) if fact.most is None else fact.most)
+    each += [fact for fact in facts[-1:] for _ in range(count - len(each))]
+    return each[:count]
 
 
 Which = bool | tuple[str | int, ...]
@@ -94,16 +98,14 @@ class Reads:
     bottoms: Which = False
     tops: Which = False
 
-    def bottom(self, facts: Sequence[Bottom], index: int) -> bool:
-        """Whether the data of this bottom is read."""
-        return _is_read(self.bottoms, facts, index)
+    def bottom(self, index: int, fact: Bottom) -> bool:
+        """Whether the data of the bottom at a position is read."""
+        return _is_read(self.bottoms, index, fact)
 
-    def top(self, facts: Sequence[Top], index: int) -> bool:
-        """Whether the data of this top is read."""
-        return _is_read(self.tops, facts, index)
+    def top(self, index: int, fact: Top) -> bool:
+        """Whether the data of the top at a position is read."""
+        return _is_read(self.tops, index, fact)
 
 
-def _is_read(which: Which, facts: Sequence[_Fact], index: int) -> bool:
-    if isinstance(which, bool):
-        return which
-    return index in which or fact_at(facts, index).name in which
+def _is_read(which: Which, index: int, fact: Bottom | Top) -> bool:
+    return which if isinstance(which, bool) else index in which or fact.name in which

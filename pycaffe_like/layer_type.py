@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from . import _core as core
 from .errors import ConfigError, nearest
-from .facts import Bottom, Learned, Reads, Top, count_of, fact_at
+from .facts import Bottom, Learned, Reads, Top, count_of, facts_of
 from .prototxt.definition import LayerDefinition
 from .rules import Rule
 
@@ -171,14 +171,14 @@ class LayerType:
         return [float(cls.loss and index == 0) for index in range(tops)]
 
     @classmethod
-    def bottom(cls, index: int) -> Bottom:
-        """What is true of the bottom at a position."""
-        return fact_at(cls.bottoms, index)
+    def bottom_facts(cls, count: int) -> list[Bottom]:
+        """What is true of each of `count` bottoms."""
+        return facts_of(cls.bottoms, count)
 
     @classmethod
-    def top(cls, index: int) -> Top:
-        """What is true of the top at a position."""
-        return fact_at(cls.tops, index)
+    def top_facts(cls, count: int) -> list[Top]:
+        """What is true of each of `count` tops."""
+        return facts_of(cls.tops, count)
 
     @classmethod
     def allows_in_place(cls, layer: LayerDefinition) -> bool:

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "core/registry.hpp"
+#include "math/column_sums.hpp"
 #include "math/elementwise.hpp"
 #include "math/packed_weights.hpp"
 
@@ -16,19 +17,6 @@ namespace caffe {
 namespace {
 
 using dnnl::matmul;
-
-// sums[n] += sum over m of dy[m, n]
-template <class T>
-void add_column_sums(const T* dy, float* sums, int64_t rows, int64_t columns) {
-  parallel_for(columns, std::max<int64_t>(16, kElementwiseGrain / std::max<int64_t>(1, rows)),
-               [=](int64_t begin, int64_t end, int) {
-                 for (int64_t m = 0; m < rows; ++m) {
-                   const T* row = dy + m * columns;
-#pragma omp simd
-                   for (int64_t n = begin; n < end; ++n) sums[n] += static_cast<float>(row[n]);
-                 }
-               });
-}
 
 class InnerProductLayer : public Layer {
  public:

@@ -12,13 +12,12 @@
 // within the window, in the smallest type that holds it; a net that only tests keeps nothing, and backward
 // finds the maxima again. Where the bottom was clipped by a ReLU, MAX takes no element of a window whose
 // maximum is not positive: that is backward of the ReLU too, whose layer then need not mask its gradient.
-#include <limits>
-
 #include "core/error.hpp"
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
 #include "math/philox.hpp"
 #include "math/simd.hpp"
+#include "math/taken.hpp"
 
 namespace caffe {
 namespace {
@@ -86,16 +85,6 @@ void for_each_in_window(const Geometry& g, int64_t n, int64_t oh, int64_t ow, Bo
     for (int64_t x = columns.begin; x < columns.end; ++x)
       body(g.in_offset(n, y, x), static_cast<int32_t>((y - g.h.start(oh)) * g.w.kernel + x - g.w.start(ow)));
 }
-
-template <class T>
-float lowest() {
-  // -FLT_MAX would round to -infinity in bfloat16.
-  return std::is_same_v<T, float> ? -std::numeric_limits<float>::max() : std::bit_cast<float>(0xff7f0000u);
-}
-
-// Number of the element taken, for outputs that took none.
-template <class Number>
-constexpr Number kNone = std::numeric_limits<Number>::max();
 
 // Writes the maxima to y and the numbers of the elements taken to `taken`; either may be null. Only maxima
 // above `floor` are taken.

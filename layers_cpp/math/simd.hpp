@@ -57,6 +57,15 @@ inline HalfWords upper_halves(Words words) {
 inline Floats broadcast(float value) { return Floats{} + value; }
 inline Ints broadcast(int32_t value) { return Ints{} + value; }
 
+// Of a comparison: whether it holds in some lane.
+inline bool any(Ints mask) {
+#ifdef __AVX512F__
+  return _mm512_cmplt_epi32_mask(std::bit_cast<__m512i>(mask), __m512i{}) != 0;
+#else
+  return _mm256_movemask_ps(std::bit_cast<__m256>(mask)) != 0;
+#endif
+}
+
 inline Floats square_root(Floats values) {
 #ifdef __AVX512F__
   return std::bit_cast<Floats>(_mm512_maskz_sqrt_ps(kAll, std::bit_cast<__m512>(values)));
@@ -130,6 +139,10 @@ void store(Floats values, bfloat16* to, Lanes lanes) {
 template <class Lanes>
 void store(Ints values, uint8_t* to, Lanes lanes) {
   store_raw(__builtin_convertvector(values, Bytes), to, lanes);
+}
+template <class Lanes>
+void store(Ints values, uint16_t* to, Lanes lanes) {
+  store_raw(__builtin_convertvector(values, HalfWords), to, lanes);
 }
 template <class Lanes>
 void store(Ints values, uint32_t* to, Lanes lanes) {

@@ -22,6 +22,7 @@ class Divisor {
             static_cast<uint32_t>(((uint64_t{1} << 32) * ((uint64_t{1} << shift_) - value)) / value + 1)) {}
 
   __host__ __device__ uint32_t value() const { return value_; }
+  bool operator==(const Divisor&) const = default;
 
   // For numbers below 2^31.
   __device__ uint32_t quotient(uint32_t number) const {

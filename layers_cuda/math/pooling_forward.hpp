@@ -2,25 +2,14 @@
 // place, from those of the window, which neighbours find in the cache.
 #pragma once
 
-#include <cfloat>
 #include <cmath>
-#include <type_traits>
 
 #include "core/pack.hpp"
 #include "math/philox.hpp"
 #include "math/pooling_windows.hpp"
+#include "math/taken.hpp"
 
 namespace caffe::cuda {
-
-// -FLT_MAX, which would round to -infinity in bfloat16.
-template <class T>
-__device__ float lowest() {
-  return std::is_same_v<T, float> ? -FLT_MAX : __uint_as_float(0xff7f0000u);
-}
-
-// Number of the element taken, for outputs that took none.
-template <class Number>
-constexpr Number kNone = static_cast<Number>(-1);
 
 // The maximum of some channels so far, and where it is.
 template <class T, class Number, int kCount>

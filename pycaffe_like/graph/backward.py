@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from ..facts import Bottom
 from .nodes import Node
 
 log = logging.getLogger("caffe")
@@ -40,8 +41,8 @@ def _mark_forward(node: Node) -> None:
     """Flags from below: a bottom that needs a gradient, or a param that learns."""
     given = node.definition.message.propagate_down
     node.propagate_down = [
-        given[index] if given else value.need_backward and _can_give(node, index)
-        for index, value in enumerate(node.bottoms)
+        given[index] if given else value.need_backward and _can_give(node, fact)
+        for index, (value, fact) in enumerate(zip(node.bottoms, node.bottom_facts))
     ]
     specs = node.definition.message.param
     node.param_propagate_down = [
@@ -54,14 +55,14 @@ def _mark_forward(node: Node) -> None:
 
 def _require_gradient(node: Node) -> None:
     """Refuse a loss weight on what has no gradient, such as an accuracy."""
-    none = node.bottoms and not any(node.kind.bottom(index).gradient for index in range(len(node.bottoms)))
+    none = node.bottoms and not any(fact.gradient for fact in node.bottom_facts)
     if none and any(node.loss_weights) and any(value.need_backward for value in node.bottoms):
         raise node.definition.error(f"{node.kind.type} has no gradient", "loss_weight", hint="remove it")
 
 
-def _can_give(node: Node, bottom: int) -> bool:
+def _can_give(node: Node, fact: Bottom) -> bool:
     """Whether a gradient may be asked for; a loss refuses to be asked for that of its labels, as in Caffe."""
-    return node.kind.bottom(bottom).gradient or node.kind.loss
+    return fact.gradient or node.kind.loss
 
 
 def _switch_off_what_no_loss_needs(nodes: list[Node]) -> None:
@@ -83,6 +84,6 @@ def _switch_off_what_no_loss_needs(nodes: list[Node]) -> None:
 def _force(node: Node) -> None:
     node.need_backward = True
     node.propagate_down = [
-        flag or node.kind.bottom(index).gradient for index, flag in enumerate(node.propagate_down)
+        flag or fact.gradient for flag, fact in zip(node.propagate_down, node.bottom_facts)
     ]
     node.param_propagate_down = [True] * len(node.params)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _core as core
+from ..facts import Bottom, Top
 from ..layer_type import LayerType
 from ..prototxt.definition import LayerDefinition
 
@@ -136,6 +137,16 @@ class Node:
     def name(self) -> str:
         """Name in timings and logs."""
         return self.label or "+".join(self.members)
+
+    @property
+    def bottom_facts(self) -> list[Bottom]:
+        """What is true of each bottom."""
+        return self.kind.bottom_facts(len(self.bottoms))
+
+    @property
+    def top_facts(self) -> list[Top]:
+        """What is true of each top."""
+        return self.kind.top_facts(len(self.tops))
 
 
 @dataclass

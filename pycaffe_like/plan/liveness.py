@@ -103,10 +103,11 @@ def _arrays(lives: Lives, blob: core.Blob) -> tuple[Array, Array]:
 
 def read_in_backward(node: Node) -> list[Value]:
     """Find the bottoms and tops whose data backward of a step reads."""
-    reads, kind = _backward_reads(node), node.kind
+    reads = _backward_reads(node)
+    bottoms, tops = enumerate(zip(node.bottoms, node.bottom_facts)), enumerate(zip(node.tops, node.top_facts))
     return [
-        *(value for index, value in enumerate(node.bottoms) if reads.bottom(kind.bottoms, index)),
-        *(value for index, value in enumerate(node.tops) if reads.top(kind.tops, index)),
+        *(value for index, (value, fact) in bottoms if reads.bottom(index, fact)),
+        *(value for index, (value, fact) in tops if reads.top(index, fact)),
     ]
 
 

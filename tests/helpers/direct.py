@@ -13,7 +13,7 @@ import torch
 
 from pycaffe_like import _core as core
 from pycaffe_like.device import default_device
-from pycaffe_like.layer_type import layer_types
+from pycaffe_like.layer_type import LayerType, layer_types
 from pycaffe_like.prototxt import schema
 from pycaffe_like.prototxt.definition import LayerDefinition
 
@@ -69,19 +69,22 @@ def run(
     """Run a layer forward, and backward if `top_diffs` are given.
 
     `param_diffs` are the values the params' gradients hold before, `bottom_diffs` those of the bottoms;
-    `learn` says which params want one, `plain_bottoms` are the bottoms that stay plain; without
-    `need_backward` the layer prepares for forward only. In bfloat16 the values are converted on the way in
-    and out, as a net's plan does.
+    `learn` says which params want one, `plain_bottoms` are bottoms that stay plain beside those the type
+    wants so; without `need_backward` the layer prepares for forward only, as for `caffe time`. In bfloat16
+    the values are converted on the way in and out, as a net's plan does, but for those that are exact.
     """
-    net = _Steps(layout, dtype, need_backward)
+    net = _Steps(kind, layout, dtype, need_backward)
     sources, inside = net.enter(bottoms, plain_bottoms)
-    layer = core.create_layer(kind, DEVICE, arguments)
-    layer.params = [_filled(values, _weights_layout(kind, index)) for index, values in enumerate(params)]
+    layer = core.create_layer(kind, net.device, arguments)
+    layer.params = [
+        _filled(values, net.device, _weights_layout(kind, index, net.device))
+        for index, values in enumerate(params)
+    ]
     layer.param_propagate_down = list(learn or [True] * len(params))
     for blob, value in zip(layer.params, param_diffs):
         blob.diff[...] = value
     shapes = layer.top_shapes([list(array.shape) for array in bottoms])
-    tops = [inside[0]] if in_place else [core.Blob(shape, dtype, layout, DEVICE) for shape in shapes]
+    tops = [inside[0]] if in_place else net.tops(shapes)
     flags = list(propagate_down or [True] * len(bottoms))
     net.add(layer, inside, tops, flags)
     results = net.leave(tops)
@@ -94,9 +97,9 @@ def run(
     for blob, diff in zip(results, top_diffs):
         blob.diff[...] = diff
     for blob, diff in zip(inside, bottom_diffs):
-        blob.assign_diff(_filled(diff, layout))
+        blob.assign_diff(_filled(diff, net.device, layout))
     executor.iteration = iteration + 7  # backward belongs to the last forward, whatever comes after
-    executor.backward(0, len(executor))
+    executor.backward(0, len(executor), all=not need_backward)
     bottom_diffs_made = [blob.diff.copy() if flag else None for blob, flag in zip(sources, flags)]
     param_diffs_made = [blob.diff.copy() for blob in layer.params]
     return Result(made, bottom_diffs_made, param_diffs_made, [blob.data.copy() for blob in layer.params])
@@ -105,7 +108,9 @@ def run(
 class _Steps:
     """The steps of a small plan, with conversions where the layer's blobs are not float32."""
 
-    def __init__(self, layout: str, dtype: str, need_backward: bool) -> None:
+    def __init__(self, kind: str, layout: str, dtype: str, need_backward: bool) -> None:
+        self.kind = layer_types().get(kind, LayerType)
+        self.device = DEVICE if kind in core.registered_layers(DEVICE) else "cpu"
         self.layout, self.dtype, self.need_backward = layout, dtype, need_backward
         self.steps: list[core.Step] = []
 
@@ -118,33 +123,47 @@ class _Steps:
         )  # fmt: skip
 
     def enter(self, arrays: Sequence[Array], plain: Sequence[int]) -> tuple[list[Any], list[Any]]:
-        layouts = ["plain" if index in plain else self.layout for index in range(len(arrays))]
-        sources = [_filled(array, layout) for array, layout in zip(arrays, layouts)]
-        if self.dtype == "float32":
-            return sources, sources
-        return sources, [self._convert(blob, self.dtype, layout) for blob, layout in zip(sources, layouts)]
+        facts = self.kind.bottom_facts(len(arrays))
+        layouts = [
+            "plain" if index in plain or fact.plain else self.layout for index, fact in enumerate(facts)
+        ]
+        sources = [_filled(array, self.device, layout) for array, layout in zip(arrays, layouts)]
+        inside = [
+            blob if self.dtype == "float32" or fact.exact else self._convert(blob, self.dtype, layout)
+            for blob, fact, layout in zip(sources, facts, layouts)
+        ]
+        return sources, inside
+
+    def tops(self, shapes: Sequence[Sequence[int]]) -> list[Any]:
+        return [
+            core.Blob(
+                shape,
+                "float32" if fact.exact else self.dtype,
+                "plain" if fact.plain else self.layout,
+                self.device,
+            )
+            for shape, fact in zip(shapes, self.kind.top_facts(len(shapes)))
+        ]
 
     def leave(self, tops: list[Any]) -> list[Any]:
-        return (
-            tops if self.dtype == "float32" else [self._convert(top, "float32", self.layout) for top in tops]
-        )
+        return [top if top.dtype == "float32" else self._convert(top, "float32", self.layout) for top in tops]
 
     def _convert(self, blob: Any, dtype: str, layout: str) -> Any:
-        converted = core.Blob(blob.shape, dtype, layout, DEVICE)
-        self.add(core.create_layer("Reorder", DEVICE, {}), [blob], [converted], [True])
+        converted = core.Blob(blob.shape, dtype, layout, self.device)
+        self.add(core.create_layer("Reorder", self.device, {}), [blob], [converted], [True])
         return converted
 
 
-def _filled(values: Array, layout: str = "plain") -> Any:
-    blob = core.Blob(list(values.shape), "float32", layout, DEVICE)
+def _filled(values: Array, device: str, layout: str = "plain") -> Any:
+    blob = core.Blob(list(values.shape), "float32", layout, device)
     blob.data[...] = values
     return blob
 
 
-def _weights_layout(kind: str, index: int) -> str:
+def _weights_layout(kind: str, index: int, device: str) -> str:
     """How a learned blob lies in memory, for a layer without parameters of its own."""
     learned = layer_types()[kind].learned(LayerDefinition(schema.LayerParameter(type=kind)))
-    return learned[index].layout if DEVICE == "cuda" and index < len(learned) else "plain"
+    return learned[index].layout if device == "cuda" and index < len(learned) else "plain"
 
 
 def assert_near(got: npt.ArrayLike, wanted: npt.ArrayLike, dtype: str = "float32", terms: int = 1) -> None:

@@ -33,8 +33,9 @@ class Pass:
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded net: Input layers and the layer "L" under test."""
+    """One recorded net: Input layers and the layer "L" under test; `name` is that of its file."""
 
+    name: str
     type: str
     index: int
     prototxt: str
@@ -43,12 +44,15 @@ class Case:
     passes: list[Pass]
 
     def __str__(self) -> str:
-        return f"{self.type}-{self.index}"
+        return f"{self.name}-{self.index}"
 
 
 def layer_cases() -> Iterator[Case]:
-    """All recorded layer cases, sorted by type."""
-    for path in sorted((GOLDEN / "layers").glob("*.npz")):
+    """All recorded layer cases: Caffe's sorted by type, then those of its forks.
+
+    Where forks gave one name to different types, their files are called <type>_<form>.
+    """
+    for path in (*sorted((GOLDEN / "layers").glob("*.npz")), *sorted((GOLDEN / "forks").glob("*.npz"))):
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         for index in range(int(arrays["count"])):
@@ -59,12 +63,12 @@ def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _case(kind: str, index: int, arrays: dict[str, Array]) -> Case:
+def _case(name: str, index: int, arrays: dict[str, Array]) -> Case:
     meta = json.loads(str(arrays.pop("meta")))
     prototxt, phase = str(arrays.pop("prototxt")), str(arrays.pop("phase"))
     later = [Pass(_below(arrays, f"pass{number}/")) for number in range(1, meta["passes"])]
     first = Pass({name: array for name, array in arrays.items() if "/" not in name})
-    return Case(kind, index, prototxt, phase, meta, [first, *later])
+    return Case(name, name.partition("_")[0], index, prototxt, phase, meta, [first, *later])
 
 
 @dataclass(frozen=True)

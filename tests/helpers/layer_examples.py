@@ -79,7 +79,8 @@ def between_matrix_layers(kind: str, phase: int = TEST, **options: Any) -> Net:
         if index not in told.labels and index not in told.given:
             lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
             lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
-    if told.bottoms and layer_types()[kind].bottom(0).gradient and not layer_types()[kind].loss:
+    takes_gradient = told.bottoms and layer_types()[kind].bottom_facts(len(told.bottoms))[0].gradient
+    if takes_gradient and not layer_types()[kind].loss:
         lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
     net = net_from_text("\n".join(lines), phase, seed=1, **options)
     fill(net, told)

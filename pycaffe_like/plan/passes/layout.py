@@ -34,12 +34,12 @@ def keep_plain(graph: Graph, options: NetOptions) -> Graph:
 
 def _connect(nodes: list[Node], node: Node, layout: str) -> None:
     """Append the node, and before it what brings its bottoms into the layout it computes in."""
-    for index, value in enumerate(node.bottoms):
-        wanted = "plain" if node.kind.bottom(index).plain else layout
+    for index, (value, fact) in enumerate(zip(node.bottoms, node.bottom_facts)):
+        wanted = "plain" if fact.plain else layout
         if _has_layout(value) and value.layout != wanted:
             convert_bottom(nodes, node, index, layout=wanted, dtype=value.dtype)
-    for index, top in enumerate(node.tops):
-        own = "plain" if node.kind.top(index).plain else layout
+    for top, top_fact in zip(node.tops, node.top_facts):
+        own = "plain" if top_fact.plain else layout
         top.layout = own if top.memory_of is None else top.memory_of.layout
     nodes.append(node)
 

@@ -33,12 +33,12 @@ def assign_precision(graph: Graph, options: NetOptions) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         dtype = _dtype(node)
-        for index, value in enumerate(node.bottoms):
-            wanted = "float32" if node.kind.bottom(index).exact else dtype
+        for index, (value, fact) in enumerate(zip(node.bottoms, node.bottom_facts)):
+            wanted = "float32" if fact.exact else dtype
             if value.dtype != wanted:
                 convert_bottom(nodes, node, index, layout=value.layout, dtype=wanted)
-        for index, top in enumerate(node.tops):
-            top.dtype = "float32" if node.kind.top(index).exact else dtype
+        for top, top_fact in zip(node.tops, node.top_facts):
+            top.dtype = "float32" if top_fact.exact else dtype
         nodes.append(node)
     graph.nodes = nodes
     return graph
@@ -62,9 +62,7 @@ def _dtype(node: Node) -> str:
     if precision != "any":
         return "bfloat16" if precision == "matrix" else "float32"
     rounded = [
-        value.dtype == "bfloat16"
-        for index, value in enumerate(node.bottoms)
-        if not node.kind.bottom(index).exact
+        value.dtype == "bfloat16" for value, fact in zip(node.bottoms, node.bottom_facts) if not fact.exact
     ]
     return "bfloat16" if rounded and all(rounded) else "float32"
 
