@@ -121,12 +121,7 @@ def run(net: Net) -> dict[str, Any]:
     """Run forward and backward with random top diffs; copies of all data, diffs and gradients of params."""
     net.clear_param_diffs()
     net.forward()
-    weights = net.blob_loss_weights
-    random = np.random.default_rng(6)
-    for name in net.outputs:
-        blob = net.blobs[name]
-        if not weights[name] and blob.dtype == "float32":
-            blob.diff[...] = random.uniform(-1, 1, blob.diff.shape)
+    give_gradients(net)
     net.backward()
     results = {f"data {name}": blob.data.copy() for name, blob in net.blobs.items()}
     gradients = {f"diff {name}": net.blobs[name].diff.copy() for name in net.inputs}
@@ -136,3 +131,12 @@ def run(net: Net) -> dict[str, Any]:
         for index, blob in enumerate(blobs)
     }
     return {**results, **gradients, **learned}
+
+
+def give_gradients(net: Net) -> None:
+    """Give random gradients to the outputs that are no losses."""
+    random = np.random.default_rng(6)
+    for name in net.outputs:
+        blob = net.blobs[name]
+        if not net.blob_loss_weights[name] and blob.dtype == "float32":
+            blob.diff[...] = random.uniform(-1, 1, blob.diff.shape)
