@@ -77,13 +77,18 @@ def between_matrix_layers(kind: str, phase: int = TEST, **options: Any) -> Net:
     lines = net_text(message_of(kind), told.bottoms).split("\n")
     for index, shape in enumerate(told.bottoms):
         if index not in told.labels and index not in told.given:
-            lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
-            lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
+            rounded_bottom(lines, index, shape)
     if told.bottoms and layer_types()[kind].bottom(0).gradient and not layer_types()[kind].loss:
         lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
     net = net_from_text("\n".join(lines), phase, seed=1, **options)
     fill(net, told)
     return net
+
+
+def rounded_bottom(lines: list[str], index: int, shape: Shape) -> None:
+    """Let a matrix layer make a bottom of the example, which is bfloat16 then in such a plan."""
+    lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
+    lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
 
 
 def _matrix_layer(bottom: str, top: str, shape: Shape) -> str:
