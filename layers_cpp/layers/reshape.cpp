@@ -1,8 +1,11 @@
 // Reshape: gives a span of the bottom's axes other dims. The top shares data and diff with the bottom, so
 // nothing is computed. Not for in-place use.
 //
-// Within the new dims 0 copies the bottom's dim at that place and -1 stands for what is left, at most once.
+// Within the new dims 0 copies the bottom's dim at that place and -1 stands for what is left, at most once:
+// the product of the replaced dims that are not copied over that of the new ones. With an empty batch that is
+// what it is with any other, where 0 values over 0 would be anything.
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.hpp"
 #include "core/registry.hpp"
@@ -22,7 +25,8 @@ class ReshapeLayer : public Layer {
     for (size_t i = 0; i < dims_.size(); ++i)
       top.push_back(dims_[i] == 0 ? copied_dim(bottom, start + static_cast<int64_t>(i)) : dims_[i]);
     top.insert(top.end(), bottom.begin() + end, bottom.end());
-    infer_dim(bottom, top);
+    const auto unknown = std::find(top.begin(), top.end(), -1);
+    if (unknown != top.end()) *unknown = inferred_dim(bottom, start, end);
     if (count(top) != count(bottom))
       throw ShapeError(message("shape ", to_string(bottom), " of ", count(bottom), " values cannot become ",
                                to_string(top), " of ", count(top)));
@@ -58,15 +62,24 @@ class ReshapeLayer : public Layer {
     return bottom[static_cast<size_t>(axis)];
   }
 
-  static void infer_dim(const Shape& bottom, Shape& top) {
-    const auto unknown = std::find(top.begin(), top.end(), -1);
-    if (unknown == top.end()) return;
-    *unknown = 1;
-    const int64_t known = count(top), total = count(bottom);
+  int64_t inferred_dim(const Shape& bottom, int64_t start, int64_t end) const {
+    Shape replaced, given;
+    for (int64_t axis = start; axis < end; ++axis)
+      if (!copies(axis - start)) replaced.push_back(bottom[static_cast<size_t>(axis)]);
+    for (int64_t i = 0; i < std::ssize(dims_); ++i) {
+      const int64_t dim = dims_[static_cast<size_t>(i)];
+      if (dim > 0) given.push_back(dim);
+      if (dim == 0 && start + i >= end) given.push_back(copied_dim(bottom, start + i));
+    }
+    const int64_t known = count(given), total = count(replaced);
     if (known == 0 || total % known != 0)
-      throw ShapeError(message("dim: -1 cannot be found: ", total, " values of shape ", to_string(bottom),
+      throw ShapeError(message("dim: -1 cannot be found: ", total, " values of shape ", to_string(replaced),
                                " do not divide by ", known));
-    *unknown = total / known;
+    return total / known;
+  }
+
+  bool copies(int64_t place) const {
+    return place < std::ssize(dims_) && dims_[static_cast<size_t>(place)] == 0;
   }
 
   const Shape dims_;

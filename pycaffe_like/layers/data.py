@@ -9,8 +9,6 @@ from ..data.database_images import DatabaseImages
 from ..data.lmdb_database import check_backend, open_database
 from ..data.loader import DataLoader, image_loader
 from ..data.order import Order
-from ..data.transformer import Transformer
-from ..data.loader import DataLoader
 from ..data.transformer import TRANSFORM, Transformer
 from ..errors import ConfigError
 from ..facts import Top

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from .. import _core as core
+from ..graph.nodes import Node, Value
 from .plan import Plan
 
 
@@ -15,7 +16,8 @@ class Memory:
     Attributes
     ----------
     data, diffs
-        Of blobs between layers. Diffs only where backward writes or reads them.
+        Of blobs between layers. Diffs only where backward writes or reads them, and where a loss has its
+        weights.
     params, param_diffs
         Of learned blobs.
     private
@@ -92,10 +94,7 @@ def _arrays(plan: Plan) -> dict[str, _Arrays]:
             blob = plan.blobs[value.root]
             if not blob.data_pooled:
                 data[blob.data_id] = _data_of(blob)
-        if not node.need_backward:
-            continue
-        wanted = [value for value, flag in zip(node.bottoms, node.propagate_down) if flag]
-        for value in [*node.tops, *wanted]:
+        for value in _with_diff(node):
             blob = plan.blobs[value.root]
             if not blob.diff_pooled:
                 diffs[blob.diff_id] = _diff_of(blob)
@@ -107,6 +106,13 @@ def _arrays(plan: Plan) -> dict[str, _Arrays]:
         if flag and node.need_backward and param.learned
     }
     return {"data": data, "diffs": diffs, "params": params, "param_diffs": learned}
+
+
+def _with_diff(node: Node) -> list[Value]:
+    """Find the values of a step whose diff is written or read. One without bottoms has no backward."""
+    if not node.need_backward or not node.bottoms:
+        return [top for top, weight in zip(node.tops, node.loss_weights) if weight]
+    return [*node.tops, *(value for value, flag in zip(node.bottoms, node.propagate_down) if flag)]
 
 
 def _data_of(blob: core.Blob) -> _Array:

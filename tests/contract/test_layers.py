@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from helpers.golden import GOLDEN
-from helpers.layer_examples import between_matrix_layers, build, fill, message_of, net_text, run
+from helpers.layer_examples import between_matrix_layers, build, message_of, net_text, run
 from helpers.layer_facts import example, told
 
 import caffe
@@ -78,44 +78,6 @@ def test_docstring_example_gives_what_it_says(kind):
     assert outcome.failed == 0, "".join(report)
 
 
-def assert_shapes_as_predicted(net, bottoms):
-    """Check the tops' shapes; those known only at run time may be smaller."""
-    layer = net.plan.layers[-1]
-    real = [list(net.plan.blob(top).shape) for top in net.plan.graph.nodes[-1].tops]
-    predicted = layer.top_shapes(bottoms)
-    if layer.shapes_at_run_time and not layer.shapes_its_tops:
-        assert all(math.prod(shape) <= math.prod(most) for shape, most in zip(real, predicted, strict=True))
-    else:
-        assert real == predicted
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("kind", TYPES)
-def test_predicted_shapes_are_the_real_ones(kind, phase):
-    net = build(kind, phase)
-    node = net.graph.nodes[-1]
-    net.forward()
-    bottoms = [bottom.shape for bottom in node.bottoms]
-    assert_shapes_as_predicted(net, bottoms)
-    assert [list(param.blob.shape) for param in node.params] == net.plan.layers[-1].param_shapes(bottoms)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if example(kind).bottoms])
-def test_another_batch_size_gives_the_predicted_shapes(kind):
-    net = build(kind)
-    net.forward()
-    for batch in (5, 1):
-        for name in net.inputs:
-            net.blobs[name].reshape(batch, *net.blobs[name].shape[1:])
-        net.reshape()
-        fill(net, example(kind))
-        run(net)
-        node = net.graph.nodes[-1]
-        bottoms = [list(net.blobs[name].shape) for name in node.definition.bottoms]
-        assert bottoms[0][0] == batch
-        assert_shapes_as_predicted(net, bottoms)
-
-
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("kind", TYPES)
 def test_running_leaves_the_bottoms_as_they_are(kind, phase):
@@ -124,19 +86,6 @@ def test_running_leaves_the_bottoms_as_they_are(kind, phase):
     run(net)
     for name, values in before.items():
         np.testing.assert_array_equal(net.blobs[name].data, values)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if layer_types()[kind].writes_gradients])
-def test_gradients_of_bottoms_are_written_whole_and_apart_from_those_of_tops(kind):
-    net = build(kind)
-    net.forward()
-    node = net.plan.graph.nodes[-1]
-    bottoms = [net.plan.blob(value) for value, flag in zip(node.bottoms, node.propagate_down) if flag]
-    for blob in bottoms:
-        blob.diff[...] = np.nan
-    run(net)
-    assert all(np.isfinite(blob.diff).all() for blob in bottoms)
-    assert not {blob.diff_id for blob in bottoms} & {net.plan.blob(top).diff_id for top in node.tops}
 
 
 @pytest.mark.parametrize("phase", PHASES)

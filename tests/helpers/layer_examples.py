@@ -77,14 +77,19 @@ def between_matrix_layers(kind: str, phase: int = TEST, **options: Any) -> Net:
     lines = net_text(message_of(kind), told.bottoms).split("\n")
     for index, shape in enumerate(told.bottoms):
         if index not in told.labels and index not in told.given:
-            lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
-            lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
+            rounded_bottom(lines, index, shape)
     takes_gradient = told.bottoms and layer_types()[kind].bottom_facts(len(told.bottoms))[0].gradient
     if takes_gradient and not layer_types()[kind].loss:
         lines += [_weighing(top, blob.shape) for top, blob in build(kind).blobs.items() if top[0] == "t"]
     net = net_from_text("\n".join(lines), phase, seed=1, **options)
     fill(net, told)
     return net
+
+
+def rounded_bottom(lines: list[str], index: int, shape: Shape) -> None:
+    """Let a matrix layer make a bottom of the example, which is bfloat16 then in such a plan."""
+    lines[index + 1] = lines[index + 1].replace(f'"b{index}"', f'"source{index}"')
+    lines.insert(lines.index("layer {"), _matrix_layer(f"source{index}", f"b{index}", shape))
 
 
 def _matrix_layer(bottom: str, top: str, shape: Shape) -> str:
@@ -122,12 +127,7 @@ def run(net: Net) -> dict[str, Any]:
     """Run forward and backward with random top diffs; copies of all data, diffs and gradients of params."""
     net.clear_param_diffs()
     net.forward()
-    weights = net.blob_loss_weights
-    random = np.random.default_rng(6)
-    for name in net.outputs:
-        blob = net.blobs[name]
-        if not weights[name] and blob.dtype == "float32":
-            blob.diff[...] = random.uniform(-1, 1, blob.diff.shape)
+    give_gradients(net)
     net.backward()
     results = {f"data {name}": blob.data.copy() for name, blob in net.blobs.items()}
     gradients = {f"diff {name}": net.blobs[name].diff.copy() for name in net.inputs}
@@ -137,3 +137,12 @@ def run(net: Net) -> dict[str, Any]:
         for index, blob in enumerate(blobs)
     }
     return {**results, **gradients, **learned}
+
+
+def give_gradients(net: Net) -> None:
+    """Give random gradients to the outputs that are no losses."""
+    random = np.random.default_rng(6)
+    for name in net.outputs:
+        blob = net.blobs[name]
+        if not net.blob_loss_weights[name] and blob.dtype == "float32":
+            blob.diff[...] = random.uniform(-1, 1, blob.diff.shape)

@@ -66,9 +66,27 @@ def test_a_plain_bottom_is_shared():
     assert net.blobs["t0"].diff_id == net.blobs["b0"].diff_id
 
 
-def test_an_empty_blob_keeps_its_zero():
-    arguments = {"dims": [0, 6], "axis": 0, "num_axes": -1}
-    assert run("Reshape", arguments, random_array(0, 3, 2)).tops[0].shape == (0, 6)
+@pytest.mark.parametrize(
+    ("dims", "axis", "num_axes", "bottom", "top"),
+    [
+        ([0, 6], 0, -1, (0, 3, 2), (0, 6)),
+        ([0, -1], 0, -1, (0, 3, 2), (0, 6)),
+        ([0, -1, 2], 0, -1, (0, 3, 5, 4), (0, 30, 2)),
+        ([-1, 0], 0, 2, (3, 0, 2), (3, 0, 2)),
+        ([-1, 2], 1, 2, (0, 3, 2), (0, 3, 2)),
+        ([4, -1], 0, -1, (0, 3), (4, 0)),
+        ([0, -1], 0, -1, (2, 0, 4), (2, 0)),
+    ],
+)
+def test_an_empty_blob_keeps_its_zero(dims, axis, num_axes, bottom, top):
+    arguments = {"dims": dims, "axis": axis, "num_axes": num_axes}
+    assert run("Reshape", arguments, random_array(*bottom)).tops[0].shape == top
+
+
+def test_a_dim_that_stays_and_is_copied_counts_once_more():
+    """The span is axis 0 alone, and dim: 0 at the second place copies axis 1, which stays too."""
+    arguments = {"dims": [-1, 0], "axis": 0, "num_axes": 1}
+    assert run("Reshape", arguments, random_array(6, 3, 2)).tops[0].shape == (2, 3, 3, 2)
 
 
 @pytest.mark.parametrize(
