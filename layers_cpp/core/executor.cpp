@@ -68,7 +68,7 @@ Executor::Executor(std::vector<Step> steps, uint64_t seed)
   for (Step& step : steps_) {
     step.layer->runs_backward = step.need_backward;
     on_device_ |= step.layer->device() == Device::cuda;
-    for (const Blobs* some : {&step.bottoms, &step.tops, &step.layer->params})
+    for (const Blobs* some : {&step.bottoms, &step.tops, &step.layer->params, &step.layer->state})
       blobs.insert(some->begin(), some->end());
   }
   std::copy_if(blobs.begin(), blobs.end(), std::back_inserter(device_blobs_),

@@ -81,6 +81,12 @@ class BiasGradient {
     });
   }
 
+  // db += column sums of dy (rows, columns); scratch is used from `used` bytes on.
+  template <class T>
+  void sum(const Context& context, size_t used, const T* dy, Blob& bias) const {
+    add_up(context, BiasTerms<T>{{dy}}, bias, used);
+  }
+
   size_t scratch_bytes() const { return scratch_size(partials_bytes_); }
 
  private:
@@ -90,8 +96,8 @@ class BiasGradient {
   }
 
   template <class Terms>
-  void add_up(const Context& context, const Terms& terms, Blob& bias) const {
-    Scratch scratch(context, 0);
+  void add_up(const Context& context, const Terms& terms, Blob& bias, size_t used = 0) const {
+    Scratch scratch(context, used);
     Storage& gradient = bias.diff_storage();
     const bool more = !gradient.zero();
     auto* sums = static_cast<float*>(more ? gradient.data() : gradient.overwrite());

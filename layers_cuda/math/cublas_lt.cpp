@@ -11,7 +11,6 @@ namespace caffe::cuda {
 namespace {
 
 constexpr size_t kWorkspaceLimit = size_t{32} << 20;  // what NVIDIA recommends for Hopper
-constexpr uint32_t kAlignment = 16;                   // of all arrays; the widest access of the kernels
 
 template <class Handle>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, cublasStatus_t (*)(Handle)>;
@@ -59,12 +58,12 @@ Operation operation(const MatrixProductSpec& spec, bool fused) {
   if (!fused) return operation;
   set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(spec.bias, spec.relu));
   // Until the bias is known, an address that tells how it will be aligned.
-  if (spec.bias) set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, uintptr_t{kAlignment});
+  if (spec.bias) set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, uintptr_t{spec.alignment});
   return operation;
 }
 
 // Only algorithms that give the same bits at every run, and that round to the type of the product once.
-Preference preference() {
+Preference preference(uint32_t alignment) {
   cublasLtMatmulPreference_t made = nullptr;
   cublas_lt().check(cublas_lt().create_preference(&made), "choosing an algorithm");
   Preference preference(made, cublas_lt().destroy_preference);
@@ -74,7 +73,7 @@ Preference preference() {
   for (const auto name :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-    set(preference, name, kAlignment);
+    set(preference, name, alignment);
   return preference;
 }
 
@@ -118,8 +117,9 @@ class CublasLtProduct : public MatrixProduct {
   bool choose() {
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    const auto status = cublas_lt().get_heuristic(cublas_lt_handle(), operation_.get(), b_.get(), a_.get(),
-                                                  c_.get(), c_.get(), preference().get(), 1, &result, &found);
+    const auto status =
+        cublas_lt().get_heuristic(cublas_lt_handle(), operation_.get(), b_.get(), a_.get(), c_.get(),
+                                  c_.get(), preference(spec_.alignment).get(), 1, &result, &found);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
     cublas_lt().check(status, "choosing an algorithm");
     if (found == 0) return false;

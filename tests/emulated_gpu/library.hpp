@@ -23,10 +23,11 @@ inline void require_aligned(const char* name, const void* address, size_t bytes)
         message(name, ": an array or its scratch does not begin at a multiple of ", bytes, " bytes"));
 }
 
-// Queues what a call does; null arrays are those it does without.
+// Queues what a call does; null arrays are those it does without, `alignment` is what all others keep.
 inline void queue_call(const Context& context, const char* name, size_t used,
-                       std::initializer_list<const void*> arrays, std::function<void()> work) {
-  for (const void* array : arrays) require_aligned(name, array, 16);
+                       std::initializer_list<const void*> arrays, std::function<void()> work,
+                       size_t alignment = 16) {
+  for (const void* array : arrays) require_aligned(name, array, alignment);
   void* scratch = Scratch(context, used).take(kLibraryScratch);
   require_aligned(name, scratch, 256);
   std::vector<const void*> all{scratch};

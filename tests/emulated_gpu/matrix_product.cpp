@@ -28,7 +28,7 @@ class EmulatedProduct final : public MatrixProduct {
 
   void run(const Context& context, size_t used, const void* a, const void* b, const float* bias,
            void* c) override {
-    queue_call(context, "matrix product", used, {a, b, bias, c}, [=, spec = spec_] {
+    const auto work = [=, spec = spec_] {
       dispatch(spec.factors, [&](auto factor) {
         dispatch(spec.product, [&](auto product) {
           using Factor = decltype(factor);
@@ -37,7 +37,8 @@ class EmulatedProduct final : public MatrixProduct {
                    static_cast<Product*>(c));
         });
       });
-    });
+    };
+    queue_call(context, "matrix product", used, {a, b, bias, c}, work, spec_.alignment);
   }
 
   size_t scratch_bytes() const override { return scratch_size(kLibraryScratch); }
