@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/parallel.hpp"
+#include "math/elementwise.hpp"
 
 namespace caffe {
 
@@ -14,14 +15,17 @@ void for_each_columns(int64_t rows, int64_t columns, Body&& body) {
   parallel_for(columns, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
 }
 
-// sums[n] += sum over m of dy[m, n]
+// sums[n] += sum over m of dy[m, n]. The rows are added up apart, so that a gradient and its opposite, of a
+// layer that shares the sums, leave nothing: Adam makes whole steps of what is left.
 template <class T>
 void add_column_sums(const T* dy, float* sums, int64_t rows, int64_t columns) {
+  constexpr int64_t kMost = 256;  // columns at a time
   for_each_columns(rows, columns, [=](int64_t begin, int64_t end) {
-    for (int64_t m = 0; m < rows; ++m) {
-      const T* row = dy + m * columns;
-#pragma omp simd
-      for (int64_t n = begin; n < end; ++n) sums[n] += static_cast<float>(row[n]);
+    for (int64_t first = begin, size = 0; first < end; first += size) {
+      size = std::min(kMost, end - first);
+      float apart[kMost] = {};
+      for (int64_t m = 0; m < rows; ++m) add_to(apart, dy + m * columns + first, size);
+      add_to(sums + first, apart, size);
     }
   });
 }

@@ -16,9 +16,10 @@ void mask_by_relu(const T* y, T* dy, int64_t count) {
 }
 
 // sum += addend
-inline void add_to(float* sum, const float* addend, int64_t count) {
+template <class T>
+void add_to(float* sum, const T* addend, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) sum[i] += addend[i];
+  for (int64_t i = 0; i < count; ++i) sum[i] += static_cast<float>(addend[i]);
 }
 
 }  // namespace caffe

@@ -136,6 +136,17 @@ def test_gradients_of_params_are_added_to_what_is_there(name, transpose, dtype):
     assert np.array_equal(dirty.param_diffs[1], clean.param_diffs[1] + np.float32(-2))
 
 
+@both_types
+def test_a_gradient_of_the_bias_and_its_opposite_leave_nothing(dtype):
+    args = arguments(SIZES["many_items"][2])
+    x, params, diff = inputs_of("many_items", args, dtype)
+    options = {"params": params, "dtype": dtype}
+    once = run("InnerProduct", args, x, **options, top_diffs=[diff]).param_diffs[1]
+    both = run("InnerProduct", args, x, **options, top_diffs=[-diff], param_diffs=[0.0, once]).param_diffs[1]
+    assert once.any()
+    assert not both.any()
+
+
 def net_of(param, *bottoms, more="", **options):
     filler = 'weight_filler { type: "gaussian" }'
     return layer_net(
