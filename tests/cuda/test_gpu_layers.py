@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers import fake_pycuda
 from helpers.device_memory import emulated, on_gpu, seen
+from helpers.oracle import torch
 
 import caffe
 from pycaffe_like import _core as core

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from helpers.direct import assert_near
+from helpers.oracle import torch
 from helpers.training import train
 
 import caffe

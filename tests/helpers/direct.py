@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from pycaffe_like import _core as core
 from pycaffe_like.device import default_device
@@ -43,9 +42,13 @@ def random_array(*shape: int, dtype: str = "float32", seed: int = 0) -> Array:
 
 
 def rounded(values: npt.ArrayLike, dtype: str) -> Array:
-    """The nearest float32 numbers that `dtype` can hold."""
-    tensor = torch.tensor(np.asarray(values, np.float32))
-    return (tensor.bfloat16().float() if dtype == "bfloat16" else tensor).numpy()
+    """The nearest float32 numbers that `dtype` can hold; of two that are as near the even one."""
+    exact = np.array(values, np.float32)
+    if dtype == "bfloat16":
+        bits = exact.view(np.uint32)  # of which bfloat16 has the upper half
+        numbers = ~np.isnan(exact)
+        bits[numbers] = (bits[numbers] + 0x7FFF + (bits[numbers] >> 16 & 1)) & 0xFFFF0000
+    return exact
 
 
 def run(

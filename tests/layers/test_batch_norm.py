@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array, rounded, run
 from helpers.layer_facts import Example, Timed
+from helpers.oracle import torch
 
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.net import TEST, TRAIN

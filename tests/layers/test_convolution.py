@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from helpers.direct import DEVICE, assert_near, random_array, run
 from helpers.layer_facts import SUMS, Example
+from helpers.oracle import torch
 
 import caffe
 from pycaffe_like import _core as core
@@ -63,8 +63,6 @@ SHAPES = yaml.safe_load((Path(__file__).parents[1] / "shapes" / "convolution.yam
 DTYPES = ["float32", "bfloat16"]
 on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="about the CPU's kernels")
 
-CONVS = [torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d]
-
 
 class Case:
     """One convolution: the layer's arguments, shapes of its params, and the same in PyTorch."""
@@ -108,7 +106,8 @@ class Case:
         sizes = {"stride": args["stride"], "padding": args["pad"], "dilation": args["dilation"]}
         if spatial == 0:
             merged, weights, sizes = merged[..., None], weights[..., None], {}
-        y = CONVS[max(spatial, 1) - 1](merged, weights, bias, groups=args["group"], **sizes)
+        convolve = getattr(torch.nn.functional, f"conv{max(spatial, 1)}d")
+        y = convolve(merged, weights, bias, groups=args["group"], **sizes)
         y = y[..., 0] if spatial == 0 else y
         y = y.reshape(*items, *y.shape[1:])
         return torch.relu(y) if args["relu"] else y

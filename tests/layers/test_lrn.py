@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 from helpers.direct import assert_near, random_array, run
 from helpers.layer_facts import SUMS, Example, Timed
+from helpers.oracle import torch
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import layer_net, net_from_text

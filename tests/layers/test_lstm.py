@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 from helpers.direct import DEVICE, assert_near, random_array
 from helpers.layer_facts import ELEMENTWISE, Example
+from helpers.oracle import torch
 
 import caffe
 from pycaffe_like.errors import ConfigError, ShapeError

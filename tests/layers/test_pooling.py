@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import torch
 from helpers import direct
 from helpers.direct import DEVICE, assert_near, random_array, rounded, run
 from helpers.layer_facts import ELEMENTWISE, Example, Timed
+from helpers.oracle import torch
 
 from pycaffe_like.errors import ConfigError, ShapeError
 from pycaffe_like.testing import TEST, layer_net

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers.layer_facts import MAP, Example
+from helpers.oracle import torch
 
 import caffe
 from pycaffe_like.device import default_device

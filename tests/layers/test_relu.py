@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from helpers.direct import assert_near, every_form, random_array, run
 from helpers.layer_facts import ELEMENTWISE, Example, Timed
 
@@ -25,22 +24,15 @@ def relu(x, *top_diffs, slope=0.0, **options):
     return run("ReLU", {"negative_slope": slope}, x, top_diffs=list(top_diffs) or None, **options)
 
 
-def in_torch(x, diff, slope):
-    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    y = torch.nn.functional.leaky_relu(x, slope)
-    y.backward(torch.tensor(diff, dtype=torch.float64))
-    return y.detach().numpy(), x.grad.numpy()
-
-
 @every_form
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("shape", [(2, 127, 3, 5), (2, 129, 2, 3, 2), (3, 129), (7,), ()])
-def test_values_and_gradients_are_pytorchs(layout, dtype, slope, shape):
+def test_values_and_gradients(layout, dtype, slope, shape):
     x, diff = random_array(*shape, dtype=dtype), random_array(*shape, dtype=dtype, seed=1)
-    y, dx = in_torch(x, diff, slope)
+    factor = np.where(x > 0, 1.0, slope)
     result = relu(x, diff, slope=slope, layout=layout, dtype=dtype)
-    assert_near(result.tops[0], y, dtype)
-    assert_near(result.bottom_diffs[0], dx, dtype)
+    assert_near(result.tops[0], x * factor, dtype)
+    assert_near(result.bottom_diffs[0], diff * factor, dtype)
 
 
 @every_form

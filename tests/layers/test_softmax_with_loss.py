@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from helpers.direct import DEVICE, assert_near, every_form, random_array
 from helpers.layer_facts import SUMS, Example
+from helpers.oracle import torch
+from scipy.special import log_softmax
 
 from pycaffe_like import _core as core
 from pycaffe_like.errors import ConfigError, DataError, ShapeError
@@ -41,22 +42,21 @@ def loss_net(scores, labels, param="", tops=1):
 
 def reference(scores, labels, axis, mode, ignore=None, weights=None):
     """Loss, gradient and probabilities in float64."""
-    x = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
-    log_p = torch.log_softmax(x, axis).movedim(axis, -1).reshape(-1, scores.shape[axis])
-    target = torch.tensor(labels.reshape(-1)).long()
-    valid = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+    log_p = np.moveaxis(log_softmax(scores.astype(np.float64), axis), axis, -1)
+    target = labels.reshape(log_p.shape[:-1]).astype(int)
+    valid = np.ones(target.shape, bool) if ignore is None else target != ignore
     z = {
-        "FULL": len(target),
-        "VALID": int(valid.sum()),
+        "FULL": target.size,
+        "VALID": valid.sum(),
         "NONE": 1,
         "BATCH_SIZE": math.prod(scores.shape[:axis]),
     }
-    picked = -log_p[valid, target[valid]]
-    if weights is not None:
-        picked = picked * torch.tensor(weights, dtype=torch.float64)[target[valid]]
-    loss = picked.sum() / max(1, z[mode])
-    loss.backward()
-    return loss.item(), x.grad.numpy(), torch.softmax(x, axis).detach().numpy()
+    hits = np.eye(log_p.shape[-1])[np.where(valid, target, 0)] * valid[..., None]
+    weight = hits * (1 if weights is None else np.asarray(weights, np.float64))
+    weight /= max(1, z[mode])
+    gradient = np.exp(log_p) * weight.sum(-1, keepdims=True) - weight
+    loss = -(weight * log_p).sum()
+    return loss, np.moveaxis(gradient, -1, axis), np.exp(np.moveaxis(log_p, -1, axis))
 
 
 def check(scores, labels, axis=1, mode="VALID", ignore=None, weights=None, param=""):

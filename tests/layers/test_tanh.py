@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from helpers.direct import assert_near, every_form, random_array, run
 from helpers.layer_facts import Example
 
@@ -10,18 +9,12 @@ IMPOSSIBLE = []  # takes every shape
 TOLERANCE = (1e-4, 1e-6)
 
 
-def in_torch(x, diff):
-    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    y = torch.tanh(x)
-    y.backward(torch.tensor(diff, dtype=torch.float64))
-    return y.detach().numpy(), x.grad.numpy()
-
-
 @every_form
 @pytest.mark.parametrize("shape", [(2, 127, 3, 5), (2, 129, 2, 3, 2), (3, 129), (7,), ()])
-def test_values_and_gradients_are_pytorchs(layout, dtype, shape):
+def test_values_and_gradients(layout, dtype, shape):
     x, diff = random_array(*shape, dtype=dtype), random_array(*shape, dtype=dtype, seed=1)
-    y, dx = in_torch(x, diff)
+    y = np.tanh(x.astype(np.float64))
+    dx = diff * (1 - y * y)
     result = run("TanH", {}, x, top_diffs=[diff], layout=layout, dtype=dtype)
     assert_near(result.tops[0], y, dtype)
     assert_near(result.bottom_diffs[0], dx, dtype, terms=4)

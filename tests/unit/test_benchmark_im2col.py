@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.oracle import MISSING
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason=MISSING)
 
 import torch
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from helpers.oracle import MISSING
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason=MISSING)
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from helpers.oracle import MISSING
 from helpers.residual_net import DEPLOY, RESIDUAL, TRAIN
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason=MISSING)
 
 from benchmarks.agreement import gradient_differences, losses_agree, outputs_agree
 from benchmarks.flops import count_flops

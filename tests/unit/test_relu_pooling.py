@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
+from helpers.oracle import torch
 
 from pycaffe_like.net import TRAIN
 from pycaffe_like.plan.liveness import read_in_backward
