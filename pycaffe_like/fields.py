@@ -93,6 +93,7 @@ INNER: Mapping[str, Fields] = {
     "FillerParameter": Fields(("type", "value", "min", "max", "mean", "std", "sparse", "variance_norm")),
     "NetState": Fields(("phase", "level", "stage")),
     "NetStateRule": Fields(("phase", "min_level", "max_level", "stage", "not_stage")),
+    "NonMaximumSuppressionParameter": Fields(("nms_threshold", "top_k", "eta")),
     "ParamSpec": Fields(("name", "share_mode", "lr_mult", "decay_mult")),
 }  # fmt: skip
 """Messages that stand in many others, by their names."""

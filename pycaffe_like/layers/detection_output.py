@@ -100,10 +100,11 @@ class DetectionOutput(LayerType):
     type = "DetectionOutput"
     param = "detection_output_param"
     fields = (
-        "num_classes", "share_location", "background_label_id", "nms_param", "save_output_param", "code_type",
+        "num_classes", "share_location", "background_label_id", "nms_param", "code_type",
         "keep_top_k", "variance_encoded_in_target", "confidence_threshold", "visualize", "normalized_bbox",
     )  # fmt: skip
     ignored = {
+        "save_output_param": "files are written with its output_directory only, which is refused",
         "visualize_threshold": "nothing is drawn",
         "save_file": "the video of what is drawn",
     }

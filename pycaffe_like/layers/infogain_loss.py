@@ -100,9 +100,6 @@ class InfogainLoss(NormalizedLoss):
     def check(cls, layer: LayerDefinition) -> None:
         """See `LayerType.check`."""
         super().check(layer)
-        if layer.message.loss_param.HasField("normalize"):
-            problem, hint = "normalize is not for InfogainLoss", "use normalization: VALID or BATCH_SIZE"
-            raise layer.error(problem, "loss_param", "normalize", hint=hint)
         given = bool(layer.message.infogain_loss_param.source)
         if given == (len(layer.bottoms) > 2):
             problem = f"the infogain matrix is given {'twice' if given else 'nowhere'}"

@@ -99,6 +99,8 @@ def _arrays(plan: Plan) -> dict[str, _Arrays]:
             if not blob.diff_pooled:
                 diffs[blob.diff_id] = _diff_of(blob)
     params = {param.blob.data_id: _data_of(param.blob) for param in plan.graph.params}
+    for identity in params:  # a learned blob may be a top
+        data.pop(identity, None)
     learned = {
         param.blob.diff_id: _diff_of(param.blob)
         for node in plan.graph.nodes
@@ -109,8 +111,8 @@ def _arrays(plan: Plan) -> dict[str, _Arrays]:
 
 
 def _with_diff(node: Node) -> list[Value]:
-    """Find the values of a step whose diff is written or read. One without bottoms has no backward."""
-    if not node.need_backward or not node.bottoms:
+    """Find the values of a step whose diff is written or read. A source of data has no backward."""
+    if not node.need_backward or not (node.bottoms or node.params):
         return [top for top, weight in zip(node.tops, node.loss_weights) if weight]
     return [*node.tops, *(value for value, flag in zip(node.bottoms, node.propagate_down) if flag)]
 

@@ -23,6 +23,7 @@ FIELDS = {
     "transform_param.mean_file": (_DATA, '"files/color_mean.binaryproto"'),
     "transform_param.crop_h": f"{_DATA} transform_param {{ crop_size: 3 }}",
     "transform_param.crop_w": f"{_DATA} transform_param {{ crop_size: 3 }}",
+    "force_encoded_color": _ENCODED.replace("color", "fmnist"),
     "transform_param.force_gray": _ENCODED,
     "transform_param.force_color": _ENCODED.replace("color", "fmnist"),
 }

@@ -15,25 +15,33 @@ PRIORS = np.array(
     ],
     np.float32,
 ).reshape(1, 2, 16)
-FIELDS = "num_classes: 3 code_type: CENTER_SIZE"
+COMMON = "num_classes: 3 code_type: CENTER_SIZE"
 EXAMPLE = Example(
-    f"detection_output_param {{ {FIELDS} confidence_threshold: 0.1 nms_param {{ nms_threshold: 0.45 }} }}",
+    f"detection_output_param {{ {COMMON} confidence_threshold: 0.1 nms_param {{ nms_threshold: 0.45 }} }}",
     bottoms=((2, 16), (2, 12), (1, 2, 16)),
     given={2: PRIORS},
 )
 BACKWARD = None
 IMPOSSIBLE = [
-    (f"detection_output_param {{ {FIELDS} }}", [(2, 16), (2, 12), (1, 2, 15)], r"\(1, 2, 15\)"),
-    (f"detection_output_param {{ {FIELDS} }}", [(2, 16), (2, 12), (1, 16)], r"\(1, 16\)"),
-    (f"detection_output_param {{ {FIELDS} }}", [(2, 12), (2, 12), (1, 2, 16)], r"offsets must be \(N, 16\)"),
-    (f"detection_output_param {{ {FIELDS} }}", [(2, 16), (2, 16), (1, 2, 16)], r"scores must be \(N, 12\)"),
-    (f"detection_output_param {{ {FIELDS} }}", [(2, 16), (3, 12), (1, 2, 16)], "scores of 3"),
+    (f"detection_output_param {{ {COMMON} }}", [(2, 16), (2, 12), (1, 2, 15)], r"\(1, 2, 15\)"),
+    (f"detection_output_param {{ {COMMON} }}", [(2, 16), (2, 12), (1, 16)], r"\(1, 16\)"),
+    (f"detection_output_param {{ {COMMON} }}", [(2, 12), (2, 12), (1, 2, 16)], r"offsets must be \(N, 16\)"),
+    (f"detection_output_param {{ {COMMON} }}", [(2, 16), (2, 16), (1, 2, 16)], r"scores must be \(N, 12\)"),
+    (f"detection_output_param {{ {COMMON} }}", [(2, 16), (3, 12), (1, 2, 16)], "scores of 3"),
     (
-        f"detection_output_param {{ {FIELDS} share_location: false }}",
+        f"detection_output_param {{ {COMMON} share_location: false }}",
         [(2, 16), (2, 12), (1, 2, 16)], r"offsets must be \(N, 48\)",
     ),
     ("detection_output_param { num_classes: 4294967295 }", [(2, 16), (2, 12), (1, 2, 16)], "num_classes"),
 ]  # fmt: skip
+_BASE = f"detection_output_param {{ {COMMON} confidence_threshold: 0.1 nms_param {{ nms_threshold: 0.45 }} }}"
+FIELDS = {
+    "nms_param": (_BASE, "{ nms_threshold: 0.9 }"),
+    "num_classes": None,  # another number does not fit the bottoms
+    "share_location": None,  # likewise
+    "normalized_bbox": None,
+    "visualize": None,
+}
 TOLERANCE = (1e-5, 1e-6)
 
 
@@ -206,7 +214,7 @@ def test_boxes_stay_exact_in_a_bfloat16_plan():
     tops = []
     for precision in ("float32", "bfloat16"):
         net = layer_net(
-            f'type: "DetectionOutput" detection_output_param {{ {FIELDS} }}', loc, conf, priors,
+            f'type: "DetectionOutput" detection_output_param {{ {COMMON} }}', loc, conf, priors,
             precision=precision,
         )  # fmt: skip
         net.forward()
@@ -222,7 +230,7 @@ def test_there_is_no_gradient():
 def test_an_image_is_accepted_and_not_read():
     bottoms = blobs(1, 9, 3)
     net = layer_net(
-        f'type: "DetectionOutput" detection_output_param {{ {FIELDS} }}', *bottoms,
+        f'type: "DetectionOutput" detection_output_param {{ {COMMON} }}', *bottoms,
         np.full((1, 3, 4, 4), np.nan),
     )  # fmt: skip
     net.forward()
@@ -261,7 +269,7 @@ def test_what_is_not_supported_is_refused_at_its_place(fields, words):
 
 def test_a_label_map_alone_saves_nothing_and_is_accepted():
     label_map = 'save_output_param { label_map_file: "labelmap_voc.prototxt" }'
-    layer_net(f'type: "DetectionOutput" detection_output_param {{ {FIELDS} {label_map} }}', *blobs(1, 4, 3))
+    layer_net(f'type: "DetectionOutput" detection_output_param {{ {COMMON} {label_map} }}', *blobs(1, 4, 3))
 
 
 def test_top_has_room_for_the_most_there_can_be():
@@ -274,7 +282,7 @@ def test_top_has_room_for_the_most_there_can_be():
         args = "".join(f"{name}: {value} " for name, value in changes.items() if name == "keep_top_k")
         args += f"nms_param {{ nms_threshold: {math.inf} top_k: {changes.get('top_k', -1)} }}"
         net = layer_net(
-            f'type: "DetectionOutput" detection_output_param {{ {FIELDS} {args} }}', *blobs(2, 30, 3)
+            f'type: "DetectionOutput" detection_output_param {{ {COMMON} {args} }}', *blobs(2, 30, 3)
         )
         assert net.blobs["t0"].data.shape == (1, 1, rows, 7)
         net.forward()

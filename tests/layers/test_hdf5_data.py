@@ -13,6 +13,7 @@ from pycaffe_like.errors import ConfigError, DataError, MissingFileError
 from pycaffe_like.testing import net_from_text
 
 EXAMPLE = Example('hdf5_data_param { source: "../helpers/rows.txt" batch_size: 2 }', bottoms=(), tops=2)
+FIELDS = {"source": None}  # other lists are tried below
 BACKWARD = None
 IMPOSSIBLE = []  # files and values are refused, which the tests below and the rules' own see to
 TOLERANCE = EXACT

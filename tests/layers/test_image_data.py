@@ -16,6 +16,17 @@ EXAMPLE = Example(
     bottoms=(),
     tops=2,
 )
+_SIZED = EXAMPLE.fields.replace("batch_size", "new_height: 4 new_width: 4 batch_size")
+_CROPPED = f"{EXAMPLE.fields} transform_param {{ crop_size: 3 }}"
+FIELDS = {
+    "source": None,  # another list is tried below
+    "root_folder": None,  # likewise
+    "new_height": _SIZED,
+    "new_width": _SIZED,
+    "transform_param.mean_file": (EXAMPLE.fields, '"files/color_mean.binaryproto"'),
+    "transform_param.crop_h": _CROPPED,
+    "transform_param.crop_w": _CROPPED,
+}
 BACKWARD = None
 IMPOSSIBLE = []  # files and values are refused, which the tests below and the rules' own see to
 TOLERANCE = (1e-6, 0.0)

@@ -13,6 +13,7 @@ from pycaffe_like.weights.binaryproto import write_blobproto
 EXAMPLE = Example(
     'infogain_loss_param { source: "layers/aux/infogain_4.binaryproto" }', bottoms=((5, 4), (5,)), labels=(1,)
 )
+FIELDS = {"source": None}  # other matrices are tried below
 BACKWARD = {
     "alone": [
         (
@@ -26,7 +27,7 @@ IMPOSSIBLE = [
     ("", [(4, 3), (4,), (3, 2)], "3 classes needs 9 values, got 6"),
     ("", [(4, 3), (5,), (3, 3)], "label"),
     ("infogain_loss_param { axis: 2 }", [(4, 3), (4,), (3, 3)], "axis 2"),
-    ("loss_param { normalize: true }", [(4, 3), (4,), (3, 3)], "use normalization"),
+    ("loss_param { normalize: true }", [(4, 3), (4,), (3, 3)], "field normalize of LossParameter"),
 ]
 TOLERANCE = SUMS
 SANITIZED = True

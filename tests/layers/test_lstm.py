@@ -14,6 +14,7 @@ EXAMPLE = Example(
     bottoms=((3, 2, 4), (3, 2)),
     given={1: (0, 1, 1, 1, 0)},
 )
+FIELDS = {"expose_hidden": None}  # it takes more bottoms
 BACKWARD = {
     "alone": [("LSTM b0 b1", EXAMPLE.fields)],
     "with a static bottom": [("LSTM b0 b1 x2", EXAMPLE.fields)],

@@ -13,6 +13,7 @@ IMPOSSIBLE = [
     ("", [(4, 3), (3, 4)], "the same first axis"),
     ("loss_param { pre_fixed_normalizer: 0 }", [(4, 3), (4, 3)], "pre_fixed_normalizer"),
 ]
+FIELDS = {"loss_param.normalize": "loss_param { }"}
 TOLERANCE = SUMS
 SANITIZED = True
 TIMED = {"": Timed("", ((64, 64, 112, 112), (64, 64, 112, 112)), forward=(1, 0), backward=(1, 0.5))}
