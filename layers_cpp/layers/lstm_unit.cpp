@@ -92,7 +92,9 @@ class LSTMUnitLayer : public Layer {
     });
   }
 
-  size_t scratch_bytes() const override { return unwanted_bytes_[0] + unwanted_bytes_[1]; }
+  size_t scratch_bytes() const override {
+    return runs_backward ? unwanted_bytes_[0] + unwanted_bytes_[1] : 0;
+  }
 
  private:
   std::array<size_t, 2> unwanted_bytes_{};

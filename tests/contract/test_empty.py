@@ -20,11 +20,16 @@ def _golden_folder(monkeypatch):
     monkeypatch.chdir(GOLDEN)
 
 
+def emptied(shape, kind):
+    """The shape without items; what all items of a larger batch share, as prior boxes, stays."""
+    return shape if shape[0] == 1 < example(kind).bottoms[0][0] else (0, *shape[1:])
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("kind", TYPES)
 def test_empty_batch_runs_and_teaches_nothing(kind, phase, precision):
-    empty = [(0, *shape[1:]) for shape in example(kind).bottoms]
+    empty = [emptied(shape, kind) for shape in example(kind).bottoms]
     net = net_from_text(net_text(message_of(kind), empty), phase, seed=1, precision=precision)
     fill(net, example(kind))
     results = run(net)
@@ -38,7 +43,7 @@ def test_empty_batch_runs_and_teaches_nothing(kind, phase, precision):
 def test_batch_that_was_empty_once_computes_as_if_it_had_not_been(kind, phase):
     net, untouched = build(kind, phase), build(kind, phase)
     shapes = {name: tuple(net.blobs[name].shape) for name in net.inputs}
-    resize(net, {name: (0, *shape[1:]) for name, shape in shapes.items()})
+    resize(net, {name: emptied(shape, kind) for name, shape in shapes.items()})
     run(net)
     resize(net, shapes)
     fill(net, example(kind))

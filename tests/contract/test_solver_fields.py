@@ -14,12 +14,17 @@ from typing import Any
 import pytest
 from helpers.fields import check_verdicts, is_set, values_of, with_value
 
+from pycaffe_like.device import default_device
 from pycaffe_like.errors import ConfigError, DataError
 from pycaffe_like.prototxt import schema
 from pycaffe_like.prototxt import text as prototext
 from pycaffe_like.solver.checks import SOLVER
 from pycaffe_like.solver.types import get_solver
 from pycaffe_like.tools import train_net
+
+pytestmark = pytest.mark.skipif(
+    default_device() != "cpu", reason="a solver reads its file the same on every device"
+)
 
 NET = """
 layer { name: "x" type: "DummyData" top: "x" top: "label"
