@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -234,6 +234,30 @@ class PlannedNet:
     def share_with(self, other: PlannedNet) -> None:
         """Use the learned blobs of the same-named layers of another net from now on."""
         trained_weights.share(self.graph, other.graph)
+
+    # State
+
+    def states(self) -> dict[str, list[Array]]:
+        """What layers carry from one forward to the next, by layer name; only layers that carry something."""
+        return {node.name: [blob.data for blob in node.state] for node in self.graph.nodes if node.state}
+
+    def set_states(self, states: Mapping[str, Sequence[Array]]) -> None:
+        """Let layers go on from these states.
+
+        Raises
+        ------
+        ConfigError
+            A layer carries something else.
+        """
+        for node in self.graph.nodes:
+            stored = states.get(node.name, [blob.data for blob in node.state])
+            forms = [array.shape for array in stored], [tuple(blob.shape) for blob in node.state]
+            if forms[0] != forms[1]:
+                raise node.definition.located(
+                    ConfigError(f"the layer's state has shapes {forms[1]}, the stored one {forms[0]}")
+                )
+            for blob, array in zip(node.state, stored):
+                blob.data[...] = array
 
     # Data
 

@@ -21,6 +21,7 @@ from ..device import require_room
 from ..errors import ConfigError
 from ..graph.locate import errors_of_steps
 from ..logs import progress as progress_bar
+from ..net import Array
 from ..plan.memory import bytes_to_come
 from ..plan.options import NetOptions
 from ..prototxt import schema
@@ -39,9 +40,11 @@ from .snapshot import (
     SnapshotPaths,
     check_history,
     get_positions,
+    get_states,
     probe,
     read_snapshot,
     set_positions,
+    set_states,
     write_snapshot,
 )
 
@@ -103,9 +106,9 @@ class Solver:
         self._progress = Progress()
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._keep_window = False  # the next step goes on with the losses of a restored state
-        self._test_positions: list[dict[str, int]] | None = (
-            None  # at the start of a test that is not finished
-        )
+        # At the start of a test that is not finished: where data layers are, what layers carry.
+        self._test_positions: list[dict[str, int]] | None = None
+        self._test_states: list[dict[str, list[Array]]] | None = None
         self._callbacks: list[tuple[Callback, Callback]] = []
         self._clock = DisplayClock(0)
         self.poll_action: Callable[[], Action] = lambda: Action.NONE
@@ -319,11 +322,12 @@ class Solver:
         """Run all test nets and print their mean outputs."""
         self._drain()
         self._test_positions = [net.data_positions() for net in self.test_nets]
+        self._test_states = [_copies(net.states()) for net in self.test_nets]
         for number in range(len(self.test_nets)):
             if not self.stopped_early:
                 self._test(number)
         if not self.stopped_early:
-            self._test_positions = None
+            self._test_positions = self._test_states = None
 
     def _test(self, number: int) -> None:
         net, passes = self.test_nets[number], self.param.test_iter[number]
@@ -367,6 +371,7 @@ class Solver:
             loss_window=self._smoothed.losses,
         )
         set_positions(state, self._positions())
+        set_states(state, self._states())
         paths = SnapshotPaths.of(self.param.snapshot_prefix, self.iter)
         history = [blob.data for blob in self._updater.history]
         write_snapshot(paths, self.net.graph, state, history, diffs=self.param.snapshot_diff)
@@ -378,6 +383,13 @@ class Solver:
         for number, test in enumerate(tests):
             positions.update({_test_layer(layer, number): record for layer, record in test.items()})
         return positions
+
+    def _states(self) -> dict[str, list[Array]]:
+        """What the layers of all nets carry; of an unfinished test, what they did at its beginning."""
+        states = self.net.states()
+        for number, test in enumerate(self._test_states or [net.states() for net in self.test_nets]):
+            states.update({_test_layer(layer, number): arrays for layer, arrays in test.items()})
+        return states
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on where a solver state was written.
@@ -404,12 +416,19 @@ class Solver:
         self._smoothed = SmoothedLoss(self.param.average_loss, state.message.loss_window)
         self._keep_window = True
         self._set_positions(get_positions(state.message))
+        self._set_states(get_states(state.message))
 
     def _set_positions(self, positions: dict[str, int]) -> None:
         self.net.set_data_positions(positions)
         for number, net in enumerate(self.test_nets):
             own = {layer: positions.get(_test_layer(layer, number)) for layer in net.data_positions()}
             net.set_data_positions({layer: record for layer, record in own.items() if record is not None})
+
+    def _set_states(self, states: dict[str, list[Array]]) -> None:
+        self.net.set_states(states)
+        for number, net in enumerate(self.test_nets):
+            own = {layer: states.get(_test_layer(layer, number)) for layer in net.states()}
+            net.set_states({layer: arrays for layer, arrays in own.items() if arrays is not None})
 
     def _warn_of_differences(self, state: Any) -> None:
         """Say what keeps the resumed run from ending with the same bits. Caffe's own states tell nothing."""
@@ -437,6 +456,10 @@ def _is_due(interval: int, iteration: int) -> bool:
     return interval > 0 and iteration % interval == 0
 
 
+def _copies(states: dict[str, list[Array]]) -> dict[str, list[Array]]:
+    return {layer: [array.copy() for array in arrays] for layer, arrays in states.items()}
+
+
 def _test_layer(layer: str, number: int) -> str:
-    """Name under which a state keeps the position of a test net's data layer."""
+    """Name under which a solver state keeps what a test net's layer does not share with the train net's."""
     return f"{layer}@test{number}"

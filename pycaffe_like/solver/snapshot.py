@@ -22,6 +22,7 @@ from ..errors import ConfigError, DataError, MissingFileError
 from ..graph import trained_weights
 from ..graph.nodes import Graph
 from ..prototxt import schema
+from ..weights.blobs import array_to_blobproto, blobproto_to_array
 from ..weights.solverstate import read_solverstate, solverstate_bytes
 
 log = logging.getLogger("caffe")
@@ -276,6 +277,18 @@ def set_positions(state: Any, positions: dict[str, int]) -> None:
 def get_positions(state: Any) -> dict[str, int]:
     """Read what `set_positions` saved."""
     return {entry.layer: entry.record for entry in state.data_position}
+
+
+def set_states(state: Any, states: dict[str, list[Array]]) -> None:
+    """Save what layers carry from one forward to the next."""
+    for layer, arrays in states.items():
+        blobs = [array_to_blobproto(array) for array in arrays]
+        state.layer_state.append(schema.LayerState(layer=layer, blobs=blobs))
+
+
+def get_states(state: Any) -> dict[str, list[Array]]:
+    """Read what `set_states` saved."""
+    return {entry.layer: [blobproto_to_array(blob) for blob in entry.blobs] for entry in state.layer_state}
 
 
 def check_history(stored: Sequence[Array], own: Sequence[Any], path: str) -> None:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 NET = """
 layer { name: "x" type: "DummyData" top: "x" top: "label"
   dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 }
-    data_filler { value: 0.5 } data_filler { value: 1 } } }
+    data_filler { type: "gaussian" } data_filler { value: 1 } } }
 layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { lr_mult: 1 } param { lr_mult: 2 }
   inner_product_param { num_output: 2 weight_filler { type: "gaussian" } } }
 layer { name: "more" type: "Dropout" bottom: "y" top: "z" include { stage: "s" } }

@@ -54,7 +54,6 @@ def weights_of(net):
     return [blob.data.copy() for blobs in net.params.values() for blob in blobs]
 
 
-@pytest.mark.xfail(strict=True, reason="solver states do not hold the state of layers yet")
 def test_training_goes_on_from_the_state_it_had():
     whole = caffe.SGDSolver("solver.prototxt")
     whole.step(8)
