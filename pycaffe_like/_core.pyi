@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LayerShapes', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'layer_shapes', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LayerShapes', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'history_sets', 'layer_shapes', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'solver_rules', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class DeviceArray:
     """
     An array on the GPU, for packages that compute there.
@@ -423,6 +423,10 @@ def fill(blob: Blob, *, type: str, value: float, min: float, max: float, mean: f
     """
     Fill a learned blob with its initial values.
     """
+def history_sets(rule: str) -> int:
+    """
+    Arrays of history that a rule has for each param.
+    """
 def layer_shapes(type: str | Layer, arguments: dict[str, typing.Any], bottoms: collections.abc.Sequence[collections.abc.Sequence[int]]) -> LayerShapes:
     """
     Shapes of all that a layer makes, learns and carries, for bottoms of these shapes: of a type with these arguments, or of a layer that has started.
@@ -446,6 +450,10 @@ def registered_layers(device: str) -> list[str]:
 def set_library_folders(folders: collections.abc.Sequence[str]) -> None:
     """
     Say where to look first for the GPU's libraries.
+    """
+def solver_rules() -> list[str]:
+    """
+    Names of all solver types that have a rule, sorted.
     """
 def stream() -> int:
     """

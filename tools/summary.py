@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .. import _core as core
 from ..errors import ConfigError
 from ..graph.flops import forward_flops
 from ..graph.nodes import Graph, Node
@@ -15,7 +16,7 @@ from ..plan.options import NetOptions
 from ..plan.printout import describe
 from ..prototxt.upgrade import read_solver
 from ..pycaffe.net import Net
-from ..solver.checks import HISTORY_SETS, TRAIN_SOURCES
+from ..solver.checks import TRAIN_SOURCES, check_type
 from .common import (
     CODE,
     GPU,
@@ -102,8 +103,10 @@ def _model(flags: dict[str, Any]) -> tuple[str, int]:
         if not flags["model"]:
             raise ConfigError("flag -model is missing", hint="add -model FILE or -solver FILE")
         return flags["model"], 0
-    param = read_solver(flags["solver"]).message
-    sets = HISTORY_SETS.get(param.type, 1)
+    solver = read_solver(flags["solver"])
+    param = solver.message
+    check_type(solver, param.type)
+    sets = core.history_sets(param.type)
     if flags["model"]:
         return flags["model"], sets
     field = next((field for field in TRAIN_SOURCES if param.HasField(field)), "net")

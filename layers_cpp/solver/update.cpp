@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "core/error.hpp"
 #include "core/parallel.hpp"
@@ -14,83 +13,27 @@ constexpr int64_t kChunk = 1 << 16;  // elements handed to a thread at a time
 
 float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
 
-// Applies `rule(gradient, first, second) -> change` to each element; the gradient is already scaled and
-// regularised.
+// One rule over a piece of a param.
 template <class Rule>
-void each(const UpdateSettings& settings, float decay, int64_t count, float* data, float* diff, float* first,
-          float* second, Rule&& rule) {
-  const auto scale = static_cast<float>(settings.gradient_scale);
-  const bool l1 = settings.l1 && decay != 0;
+void update(const rules::Numbers& s, float rate, float decay, int64_t count, float* data, float* diff,
+            float* first, float* second) {
+  const auto scale = static_cast<float>(s.gradient_scale);
+  const bool l1 = s.l1 && decay != 0;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float weight = data[i];
     const float gradient = scale * diff[i] + decay * (l1 ? sign(weight) : weight);
-    const float change = rule(gradient, first[i], second[i]);
+    const float change = Rule::change(s, rate, gradient, first[i], second[i]);
     diff[i] = change;
     data[i] = weight - change;
   }
 }
 
-void sgd(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-         float* u) {
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
-    return history = s.momentum * history + rate * gradient;
-  });
-}
-
-void nesterov(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-              float* u) {
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
-    const float before = history;
-    history = s.momentum * before + rate * gradient;
-    return (1 + s.momentum) * history - s.momentum * before;
-  });
-}
-
-void adagrad(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-             float* u) {
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
-    history += gradient * gradient;
-    return rate * gradient / (std::sqrt(history) + s.delta);
-  });
-}
-
-void rmsprop(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-             float* u) {
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& history, float&) {
-    history = s.rms_decay * history + (1 - s.rms_decay) * gradient * gradient;
-    return rate * gradient / (std::sqrt(history) + s.delta);
-  });
-}
-
-void adadelta(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-              float* u) {
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& squares, float& updates) {
-    squares = s.momentum * squares + (1 - s.momentum) * gradient * gradient;
-    const float step = gradient * std::sqrt((updates + s.delta) / (squares + s.delta));
-    updates = s.momentum * updates + (1 - s.momentum) * step * step;
-    return rate * step;
-  });
-}
-
-void adam(const UpdateSettings& s, float rate, float decay, int64_t n, float* w, float* g, float* h,
-          float* u) {
-  const float corrected = rate * adam_correction(s);
-  each(s, decay, n, w, g, h, u, [&](float gradient, float& mean, float& variance) {
-    mean = s.momentum * mean + (1 - s.momentum) * gradient;
-    variance = s.momentum2 * variance + (1 - s.momentum2) * gradient * gradient;
-    return corrected * mean / (std::sqrt(variance) + s.delta);
-  });
-}
-
-using Kernel = void (*)(const UpdateSettings&, float rate, float decay, int64_t count, float* data,
+using Kernel = void (*)(const rules::Numbers&, float rate, float decay, int64_t count, float* data,
                         float* diff, float* first, float* second);
 
 Kernel kernel_of(const std::string& rule) {
-  static const std::map<std::string, Kernel> kernels = {{"SGD", sgd},           {"Nesterov", nesterov},
-                                                        {"AdaGrad", adagrad},   {"RMSProp", rmsprop},
-                                                        {"AdaDelta", adadelta}, {"Adam", adam}};
-  return kernels.at(rule);
+  return rules::of_rule(rule, [](auto each) -> Kernel { return update<decltype(each)>; });
 }
 
 class CpuUpdater : public Updater {
@@ -104,13 +47,13 @@ class CpuUpdater : public Updater {
 
   void apply() override {
     clip(settings_);
+    const rules::Numbers numbers = numbers_of(settings_);
     for (size_t i = 0; i < params_.size(); ++i) {
       float *data = params_[i]->data(), *diff = params_[i]->diff();
       float *first = history_[i]->data(), *second = second_history(i).data();
       const float rate = settings_.rate * lr_mults_[i], decay = settings_.weight_decay * decay_mults_[i];
       parallel_for(params_[i]->count(), kChunk, [&](int64_t begin, int64_t end, int) {
-        kernel_(settings_, rate, decay, end - begin, data + begin, diff + begin, first + begin,
-                second + begin);
+        kernel_(numbers, rate, decay, end - begin, data + begin, diff + begin, first + begin, second + begin);
       });
     }
   }
@@ -193,7 +136,7 @@ Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mu
       decay_mults_(std::move(decay_mults)),
       norm_(device) {
   norm_.reserve(sizeof(double));
-  const int sets = rule == "AdaDelta" || rule == "Adam" ? 2 : 1;
+  const int sets = history_sets(rule);
   for (int set = 0; set < sets; ++set)
     for (const BlobPtr& param : params_) {
       history_.push_back(std::make_shared<Blob>(DType::float32, param->layout(), param->device()));
@@ -201,10 +144,31 @@ Updater::Updater(const std::string& rule, Blobs params, std::vector<float> lr_mu
     }
 }
 
-float adam_correction(const UpdateSettings& settings) {
+int history_sets(const std::string& rule) {
+  return rules::of_rule(rule, [](auto each) { return each.two_histories ? 2 : 1; });
+}
+
+std::vector<std::string> solver_rules() {
+  std::vector<std::string> names;
+  rules::for_each_rule([&](auto rule) { names.emplace_back(rule.name); });
+  return names;
+}
+
+rules::Numbers numbers_of(const UpdateSettings& settings) {
+  // Adam's rate is multiplied by this, because its histories start at zero.
   const double time = static_cast<double>(settings.iteration) + 1;
-  return static_cast<float>(std::sqrt(1 - std::pow(settings.momentum2, time)) /
-                            (1 - std::pow(settings.momentum, time)));
+  const double adam_correction =
+      std::sqrt(1 - std::pow(settings.momentum2, time)) / (1 - std::pow(settings.momentum, time));
+  return {.rate = settings.rate,
+          .momentum = settings.momentum,
+          .momentum2 = settings.momentum2,
+          .rms_decay = settings.rms_decay,
+          .delta = settings.delta,
+          .weight_decay = settings.weight_decay,
+          .adam_correction = static_cast<float>(adam_correction),
+          .l1 = settings.l1,
+          .gradient_scale = settings.gradient_scale,
+          .clip_gradients = settings.clip_gradients};
 }
 
 double Updater::update(const UpdateSettings& settings) {
@@ -240,10 +204,9 @@ void register_cuda_updater(UpdaterFactory factory) { cuda_factory() = factory; }
 
 std::unique_ptr<Updater> make_updater(const std::string& rule, Blobs params, std::vector<float> lr_mults,
                                       std::vector<float> decay_mults) {
-  static const char* const kRules[] = {"AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD"};
-  if (std::find(std::begin(kRules), std::end(kRules), rule) == std::end(kRules))
-    throw ConfigError("unknown solver type '" + rule +
-                      "'; known: AdaDelta, AdaGrad, Adam, Nesterov, RMSProp, SGD");
+  const std::vector<std::string> known = solver_rules();
+  if (std::find(known.begin(), known.end(), rule) == known.end())
+    throw ConfigError(message("unknown solver type '", rule, "'"));
   const auto on_gpu =
       std::count_if(params.begin(), params.end(), [](auto& p) { return p->device() == Device::cuda; });
   if (on_gpu > 0 && on_gpu < static_cast<int64_t>(params.size()))

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/blob.hpp"
+#include "solver/rules.hpp"
 
 namespace caffe {
 
@@ -24,8 +25,12 @@ struct UpdateSettings {
   int64_t iteration = 0;      // updates done before this one
 };
 
-// What Adam's rate is multiplied by, because its histories start at zero.
-float adam_correction(const UpdateSettings& settings);
+// The same as the rules read them.
+rules::Numbers numbers_of(const UpdateSettings& settings);
+
+// Names of all rules, sorted, and how many arrays of history one has for each param.
+std::vector<std::string> solver_rules();
+int history_sets(const std::string& rule);
 
 // What gradients of this norm are multiplied by, so that it does not exceed the limit.
 constexpr double clip_factor(double norm, double limit) {
@@ -54,11 +59,11 @@ class Updater {
   Storage& norm() { return norm_; }
   void clear_gradients();
 
-  // One blob for each param; AdaDelta and Adam have a second set after the first.
+  // One blob for each param, and a second set after the first for rules with two.
   const Blobs& history() const { return history_; }
 
  protected:
-  // `rule`: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam. lr_mults and decay_mults: one for each param.
+  // `rule`: one of solver_rules(). lr_mults and decay_mults: one for each param.
   Updater(const std::string& rule, Blobs params, std::vector<float> lr_mults, std::vector<float> decay_mults,
           Device device);
 

@@ -1,15 +1,16 @@
 // The update of all learnable params on the GPU in one launch. What changes with every iteration is read from
 // memory.
-#include <map>
-
 #include "core/accelerator.hpp"
 #include "core/reduce.hpp"
 #include "solver/param_table.hpp"
 #include "solver/update.hpp"
-#include "solver/update_rules.hpp"
 
 namespace caffe::cuda {
 namespace {
+
+using rules::Numbers;
+
+__device__ float sign(float value) { return static_cast<float>((value > 0) - (value < 0)); }
 
 template <class Rule, bool kWhole>
 __device__ void update_chunk(const ParamArrays& param, const Chunk& chunk, const Numbers& s) {
@@ -102,11 +103,7 @@ __global__ void clip_kernel(const double* sum, double* norm, Numbers* numbers) {
 using Kernel = void (*)(const ParamArrays*, const Chunk*, const Numbers*);
 
 Kernel kernel_of(const std::string& rule) {
-  static const std::map<std::string, Kernel> kernels = {
-      {"SGD", update_kernel<SGD>},           {"Nesterov", update_kernel<Nesterov>},
-      {"AdaGrad", update_kernel<AdaGrad>},   {"RMSProp", update_kernel<RMSProp>},
-      {"AdaDelta", update_kernel<AdaDelta>}, {"Adam", update_kernel<Adam>}};
-  return kernels.at(rule);
+  return rules::of_rule(rule, [](auto each) -> Kernel { return update_kernel<decltype(each)>; });
 }
 
 class CudaUpdater : public Updater {
@@ -121,16 +118,7 @@ class CudaUpdater : public Updater {
 
   void send(const UpdateSettings& settings) override {
     publish();
-    const Numbers numbers{.rate = settings.rate,
-                          .momentum = settings.momentum,
-                          .momentum2 = settings.momentum2,
-                          .rms_decay = settings.rms_decay,
-                          .delta = settings.delta,
-                          .weight_decay = settings.weight_decay,
-                          .adam_correction = adam_correction(settings),
-                          .l1 = settings.l1,
-                          .gradient_scale = settings.gradient_scale,
-                          .clip_gradients = settings.clip_gradients};
+    const Numbers numbers = numbers_of(settings);
     clips_ = settings.clip_gradients >= 0;
     accelerator().store(numbers_.overwrite(), &numbers, sizeof numbers);
   }

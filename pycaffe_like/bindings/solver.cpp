@@ -47,6 +47,9 @@ void bind_solver(py::module_& m) {
           "else 0; both are kept until four more have run.")
       .def_property_readonly("repeated", &TrainingStep::repeated,
                              "Whether the last run repeated a recording.");
+
+  m.def("solver_rules", solver_rules, "Names of all solver types that have a rule, sorted.");
+  m.def("history_sets", history_sets, py::arg("rule"), "Arrays of history that a rule has for each param.");
 }
 
 }  // namespace caffe

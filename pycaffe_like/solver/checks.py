@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from .. import _core as core
 from ..errors import ConfigError, Position, nearest
 from ..fields import Fields, refusal
 from ..prototxt.text import Document
@@ -14,15 +15,8 @@ from .lr_policy import check_policy
 
 log = logging.getLogger("caffe")
 
-TYPES = ("AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD")
-"""Known solver types."""
-
-HISTORY_SETS = {"AdaDelta": 2, "Adam": 2}
-"""Arrays of history for each learned blob; 1 for types that are not named."""
-
 TRAIN_SOURCES = ("net", "net_param", "train_net", "train_net_param")
 
-_FRACTION = Rule(low=0, high=1, high_open=True)
 _NOT_NEGATIVE = Rule(low=0)
 _AT_LEAST_ONE = Rule(low=1)
 
@@ -36,12 +30,6 @@ _COMMON: Mapping[str, Rule] = {
     "test_interval": _NOT_NEGATIVE,
     "momentum": _NOT_NEGATIVE,
     "delta": _NOT_NEGATIVE,
-}
-_BY_TYPE: Mapping[str, Mapping[str, Rule]] = {
-    "AdaDelta": {"momentum": _FRACTION},
-    "AdaGrad": {"momentum": Rule(low=0, high=0)},
-    "Adam": {"momentum": _FRACTION, "momentum2": _FRACTION},
-    "RMSProp": {"momentum": Rule(low=0, high=0), "rms_decay": _FRACTION},
 }
 
 SOLVER = Fields(
@@ -66,26 +54,33 @@ SOLVER = Fields(
 """SolverParameter; `upgrade.py` turns `solver_type` into `type`."""
 
 
-def check_solver(solver: Document, kind: str) -> None:
+def check_solver(solver: Document, kind: str, rules: Mapping[str, Rule]) -> None:
     """Check a solver of type `kind`.
+
+    Parameters
+    ----------
+    rules : mapping of str to Rule
+        Those of its type, beside those of all.
 
     Raises
     ------
     ConfigError
         At the field that is wrong.
     """
-    _check_type(solver, kind)
+    check_type(solver, kind)
     _check_values(solver, _COMMON)
-    _check_values(solver, _BY_TYPE.get(kind, {}), f" for type '{kind}'")
+    _check_values(solver, rules, f" for type '{kind}'")
     _check_supported(solver)
     check_policy(solver)
     _check_nets(solver)
     _check_snapshots(solver)
 
 
-def _check_type(solver: Document, kind: str) -> None:
-    if kind not in TYPES:
-        hint = nearest(kind, TYPES) or f"known types: {', '.join(TYPES)}"
+def check_type(solver: Document, kind: str) -> None:
+    """Check that there is a rule for a type."""
+    known = core.solver_rules()
+    if kind not in known:
+        hint = nearest(kind, known) or f"known types: {', '.join(known)}"
         _refuse(solver, f"unknown solver type '{kind}'", "type", hint=hint)
     regularization = solver.message.regularization_type
     if regularization not in ("L1", "L2"):

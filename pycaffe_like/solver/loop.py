@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,8 +29,9 @@ from ..prototxt import text as prototext
 from ..prototxt.text import Document
 from ..prototxt.upgrade import read_solver
 from ..pycaffe.net import Net
+from ..rules import Rule
 from ..seeds import next_seed
-from .checks import HISTORY_SETS, check_solver
+from .checks import check_solver
 from .display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
 from .divergence import diverged
 from .lr_policy import Progress, learning_rate
@@ -83,6 +84,8 @@ class Solver:
     """
 
     type: ClassVar[str] = ""
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    """Values that fields of the solver file may have for this type, beside what holds for all."""
 
     def __init__(
         self,
@@ -90,13 +93,13 @@ class Solver:
         **options: Any,
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
-        check_solver(document, self.type)
+        check_solver(document, self.type, self.rules)
         self.param = document.message
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
         self.seed = self._choose_seed()
-        net_options = NetOptions(seed=self.seed, history_sets=HISTORY_SETS.get(self.type, 1), **options)
+        net_options = NetOptions(seed=self.seed, history_sets=core.history_sets(self.type), **options)
         self.net = build_train_net(document, net_options)
         self.test_nets = build_test_nets(document, dataclasses.replace(net_options, max_memory=None))
         self._updater = _make_updater(self.type, self.net)

@@ -1,6 +1,6 @@
 """Solver types: one class for each update rule, and how a solver file chooses its own.
 
-The arithmetic of a rule is in `layers_cpp/solver`.
+The arithmetic of a rule is in `layers_cpp/solver/rules.hpp`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import os
 from ..errors import ConfigError
 from ..prototxt.text import Document
 from ..prototxt.upgrade import read_solver
-from .checks import check_solver
+from ..rules import Rule
+from .checks import check_type
 from .loop import Solver
+
+_FRACTION = Rule(low=0, high=1, high_open=True)
+_ZERO = Rule(low=0, high=0)
 
 
 class SGDSolver(Solver):
@@ -30,24 +34,28 @@ class AdaGradSolver(Solver):
     """Rates shrink with the sum of squared gradients; takes no momentum."""
 
     type = "AdaGrad"
+    rules = {"momentum": _ZERO}
 
 
 class RMSPropSolver(Solver):
     """Rates follow a running mean of squared gradients; takes no momentum."""
 
     type = "RMSProp"
+    rules = {"momentum": _ZERO, "rms_decay": _FRACTION}
 
 
 class AdaDeltaSolver(Solver):
     """Steps follow running means of squared gradients and of squared steps."""
 
     type = "AdaDelta"
+    rules = {"momentum": _FRACTION}
 
 
 class AdamSolver(Solver):
     """Running means of gradients and of their squares, corrected for their start at zero."""
 
     type = "Adam"
+    rules = {"momentum": _FRACTION, "momentum2": _FRACTION}
 
 
 def solver_class(document: Document) -> type[Solver]:
@@ -56,7 +64,7 @@ def solver_class(document: Document) -> type[Solver]:
     for found in Solver.__subclasses__():
         if found.type == kind:
             return found
-    check_solver(document, kind)
+    check_type(document, kind)
     raise ConfigError(f"solver type '{kind}' has no class")
 
 
