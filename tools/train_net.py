@@ -9,6 +9,7 @@ from .. import _core as core
 from ..errors import ConfigError
 from ..prototxt.text import Document
 from ..prototxt.upgrade import read_solver
+from ..solver.checks import check_max_iter
 from ..solver.signals import SignalActions, parse_action
 from ..solver.types import solver_class
 from .common import (
@@ -67,6 +68,7 @@ def main(argv: list[str]) -> int:
 def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     allow_code(flags)
     document = _read_solver(flags)
+    check_max_iter(document)
     use_device(flags["gpu"] or _gpu_of(document))
     snapshot = flags["snapshot"]
     solver = solver_class(document)(

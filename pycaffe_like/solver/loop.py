@@ -31,7 +31,7 @@ from ..prototxt.upgrade import read_solver
 from ..pycaffe.net import Net
 from ..rules import Rule
 from ..seeds import next_seed
-from .checks import check_solver
+from .checks import check_max_iter, check_solver
 from .display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
 from .divergence import diverged
 from .lr_policy import Progress, learning_rate
@@ -67,6 +67,8 @@ class Solver:
 
     Attributes
     ----------
+    document : Document
+        The solver file with its positions.
     net : Net
         The net that is trained.
     test_nets : list of Net
@@ -94,6 +96,7 @@ class Solver:
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
         check_solver(document, self.type, self.rules)
+        self.document = document
         self.param = document.message
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
         if self.param.snapshot:
@@ -171,6 +174,7 @@ class Solver:
 
     def solve(self, resume_file: str | None = None) -> None:
         """Train up to max_iter, from the beginning or from a solver state."""
+        check_max_iter(self.document)
         log.info("Solving %s", self.net.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file:

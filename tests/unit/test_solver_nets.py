@@ -28,7 +28,8 @@ def make(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / f"{name}.prototxt").write_text(f'name: "{name}" {LAYERS}')
     (tmp_path / "staged.prototxt").write_text(f'name: "staged" state {{ stage: "b" }} {LAYERS}')
-    return lambda text: SGDSolver(parse(f'lr_policy: "fixed" {text}', SolverParameter, "solver.prototxt"))
+    common = 'lr_policy: "fixed" base_lr: 0.1'
+    return lambda text: SGDSolver(parse(f"{common} {text}", SolverParameter, "solver.prototxt"))
 
 
 def states(net):
