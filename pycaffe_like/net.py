@@ -223,9 +223,9 @@ class PlannedNet:
 
     # Weights
 
-    def copy_from(self, path: str | os.PathLike[str]) -> None:
+    def copy_from(self, path: str | os.PathLike[str], *, allow_unused: bool = False) -> None:
         """Load trained weights by layer name; see `trained_weights.load`."""
-        trained_weights.load(self.graph, path)
+        trained_weights.load(self.graph, path, allow_unused=allow_unused)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the net with its weights as a binary caffemodel."""

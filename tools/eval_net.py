@@ -9,6 +9,7 @@ import numpy as np
 from ..net import TEST
 from ..pycaffe.net import Net
 from ..solver.display import output_names, output_values, weighted
+from ..solver.divergence import require_finite_outputs
 from .common import (
     CODE,
     GPU,
@@ -30,6 +31,7 @@ ARGUMENTS = "test -model FILE -weights FILE [flags]"
 FLAGS = {
     "model": Flag("", "net prototxt"),
     "weights": Flag("", "trained weights"),
+    "allow_unused_weights": Flag(False, "go on with weights of which no layer fits the net"),
     "iterations": Flag(50, "batches to run"),
     **STATE,
     **PLAN,
@@ -50,10 +52,11 @@ def main(argv: list[str]) -> int:
     use_device(flags["gpu"])
     allow_code(flags)
     net = Net(
-        flags["model"], TEST, flags["level"], stages(flags["stage"]), flags["weights"],
+        flags["model"], phase=TEST, level=flags["level"], stages=stages(flags["stage"]),
         **plan_options(flags), keep_data=False,
     )  # fmt: skip
     try:
+        net.copy_from(flags["weights"], allow_unused=flags["allow_unused_weights"])
         score(net, iterations)
     finally:
         net.close()
@@ -66,8 +69,10 @@ def score(net: Net, iterations: int) -> None:
     names, weights = output_names(net), net.blob_loss_weights
     losses, sums = 0.0, np.zeros(len(names))
     for batch in range(iterations):
-        losses += net.forward_loss()
+        loss = net.forward_loss()
         values = output_values(net)
+        require_finite_outputs(net, loss, values, f"batch {batch}")
+        losses += loss
         for name, value in zip(names, values):
             log.info("Batch %d, %s = %g", batch, name, value)
         sums += values

@@ -35,6 +35,7 @@ FLAGS = {
     "solver": Flag("", "solver prototxt"),
     "snapshot": Flag("", "solver state to resume from"),
     "weights": Flag("", "trained weights to start from, separated by commas"),
+    "allow_unused_weights": Flag(False, "go on with weights of which no layer fits the net"),
     "sigint_effect": Flag("stop", "what Ctrl-C does: stop, snapshot or none"),
     "sighup_effect": Flag("snapshot", "what a hangup does: stop, snapshot or none"),
     **STATE,
@@ -72,8 +73,9 @@ def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     use_device(flags["gpu"] or _gpu_of(document))
     snapshot = flags["snapshot"]
     solver = solver_class(document)(
-        document, **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags)
-    )
+        document, allow_unused_weights=flags["allow_unused_weights"], **plan_options(flags), keep_data=False,
+        keep_diffs=False, max_memory=max_memory(flags),
+    )  # fmt: skip
     solver.poll_action = actions.poll
     try:
         if snapshot:

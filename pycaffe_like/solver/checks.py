@@ -94,7 +94,7 @@ def check_type(solver: Document, kind: str) -> None:
 
 
 def check_max_iter(solver: Document) -> None:
-    """Check that training has an end. Only `Solver.solve` needs one: scripts that call `step` count themselves."""
+    """Check that training has an end. Only `Solver.solve` needs one; who calls `step` counts alone."""
     if not solver.message.HasField("max_iter"):
         hint = "set max_iter: the number of iterations to train"
         _refuse(solver, "max_iter is not set, so nothing would be trained", "max_iter", hint=hint)

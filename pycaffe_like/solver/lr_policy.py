@@ -13,6 +13,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ConfigError, nearest
@@ -199,7 +200,7 @@ def _check_steps(solver: Document) -> None:
         hint = "give one stepvalue for each iteration at which the rate changes"
         problem = "lr_policy 'multistep' needs at least one stepvalue, got none"
         raise ConfigError(problem, where=_where(solver, "lr_policy"), hint=hint)
-    for index, (before, after) in enumerate(zip(steps, steps[1:]), start=1):
+    for index, (before, after) in enumerate(pairwise(steps), start=1):
         if after < before:
             problem = f"stepvalue must not fall, got {after} behind {before}"
             raise ConfigError(problem, where=solver.position(("stepvalue", index)), hint="sort the values")

@@ -42,13 +42,13 @@ class _Source:
         return self.field if self.field.endswith("_param") else f"{self.field} file: {self.file}"
 
 
-def build_train_net(solver: Document, options: NetOptions) -> Net:
-    """Build the net that is trained."""
+def build_train_net(solver: Document, options: NetOptions, *, allow_unused_weights: bool = False) -> Net:
+    """Build the net that is trained; weights must fit it in part, unless they may be unused."""
     field = next(field for field in TRAIN_SOURCES if solver.message.HasField(field))
     source = _Source(solver, field)
     specified = f"specified in {field}." if field.endswith("_param") else f"from {source}"
     log.info("Creating training net %s", specified)
-    return _build(source, TRAIN, solver.message.train_state, solver, options)
+    return _build(source, TRAIN, solver.message.train_state, solver, options, allow_unused_weights)
 
 
 def build_test_nets(solver: Document, options: NetOptions) -> list[Net]:
@@ -58,7 +58,7 @@ def build_test_nets(solver: Document, options: NetOptions) -> list[Net]:
         log.info("Creating test net (#%d) specified by %s", number, source)
         states = solver.message.test_state
         own = states[number] if states else schema.NetState()
-        nets.append(_build(source, TEST, own, solver, options))
+        nets.append(_build(source, TEST, own, solver, options, allow_unused_weights=True))
     return nets
 
 
@@ -73,7 +73,14 @@ def _test_sources(solver: Document) -> Iterator[_Source]:
         yield _Source(solver, generic)
 
 
-def _build(source: _Source, phase: int, own_state: Any, solver: Document, options: NetOptions) -> Net:
+def _build(
+    source: _Source,
+    phase: int,
+    own_state: Any,
+    solver: Document,
+    options: NetOptions,
+    allow_unused_weights: bool,
+) -> Net:
     """Build one net; its state is the phase, then what the net file says, then what the solver says."""
     document = source.read()
     state = schema.NetState(phase=phase)
@@ -82,7 +89,7 @@ def _build(source: _Source, phase: int, own_state: Any, solver: Document, option
     net = Net.from_document(document, state, options)
     for path in weight_files(solver.message):
         log.info("Finetuning from %s", path)
-        net.copy_from(path)
+        net.copy_from(path, allow_unused=allow_unused_weights)
     return net
 
 

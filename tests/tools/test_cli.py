@@ -79,6 +79,34 @@ def test_test_prints_what_caffe_prints(run):
     check_messages(messages(err, "common.py", "eval_net.py"), messages(golden, "caffe.cpp"))
 
 
+def test_scores_that_are_not_finite_are_an_error(run, tmp_path):
+    text = (
+        'layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 2 } '
+        "data_filler { value: 3e38 } } }\n"
+        'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 1 '
+        "weight_filler { value: 3e38 } } }"
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    Net("net.prototxt", TEST).save("w.caffemodel")
+    status, _, err = run("test", "-model", "net.prototxt", "-weights", "w.caffemodel", "-iterations", 1)
+    assert status == 1
+    assert "layer 'ip': an output of the test net is not finite at batch 0" in err
+
+
+def test_weights_of_which_no_layer_fits_need_a_flag(run, tmp_path):
+    layers = """
+layer {{ name: "x" type: "DummyData" top: "x" dummy_data_param {{ shape {{ dim: 2 dim: 2 }} }} }}
+layer {{ name: "{}" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {{ num_output: 1 }} }}"""
+    for name in ("mine", "theirs"):
+        (tmp_path / f"{name}.prototxt").write_text(layers.format(name))
+    Net("theirs.prototxt", TEST).save("w.caffemodel")
+    command = ("test", "-model", "mine.prototxt", "-weights", "w.caffemodel", "-iterations", 1)
+    status, _, err = run(*command)
+    assert status == 1
+    assert "nothing was loaded" in err
+    assert run(*command, "-allow_unused_weights")[0] == 0
+
+
 def test_time_prints_one_pair_of_lines_a_step_and_averages(run):
     status, _, err = run("time", "--model", f"{LENET}/deploy.prototxt", "--iterations=3", "-phase", "TEST")
     assert status == 0

@@ -95,7 +95,7 @@ def test_min_lr_is_a_floor():
         ('lr_policy: "step" stepsize: 5\n gamma: -1', ":2:2: lr_policy 'step' needs gamma >= 0, got -1"),
         ('lr_policy: "poly"', "lr_policy 'poly' needs max_iter >= 1, got 0"),
         ('gamma: 1\nlr_policy: "fixed"', ":2:1: base_lr is not set\n  set base_lr"),
-        ('base_lr: 1\nlr_policy: "multistep"', ":2:1: lr_policy 'multistep' needs at least one stepvalue, got"),
+        ('base_lr: 1\nlr_policy: "multistep"', ":2:1: lr_policy 'multistep' needs at least one stepvalue"),
         (
             'base_lr: 1 lr_policy: "multistep"\nstepvalue: [4, 2]',
             ":2:16: stepvalue must not fall, got 2 behind 4\n  sort",

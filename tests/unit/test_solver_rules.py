@@ -200,7 +200,7 @@ def test_snapshot_of_caffe_resumes_with_its_history(name, tmp_path, monkeypatch)
         ("weight_decay: -1", "solver.prototxt:2:1: weight_decay must be >= 0, got -1"),
         ("clip_gradients: nan", "solver.prototxt:2:1: clip_gradients must be a finite number, got nan"),
         ("stagelr: [1, -inf]", ":2:14: stagelr must be a finite number, got -inf"),
-        ("test_interval: 5", "solver.prototxt:2:1: test_interval is set, but test_iter is not\n  set test_iter"),
+        ("test_interval: 5", ":2:1: test_interval is set, but test_iter is not\n  set test_iter: the number"),
         ("test_iter: 5", "test_interval must be >= 1 with test nets, got 0"),
         ("test_interval: 5 test_iter: [5, 0]", "solver.prototxt:2:33: test_iter must be >= 1, got 0"),
         ('test_net: "other.prototxt"', "test_iter needs at least 1 value(s), one for each test net, got 0"),
