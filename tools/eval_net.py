@@ -8,7 +8,7 @@ import numpy as np
 
 from ..net import TEST
 from ..pycaffe.net import Net
-from ..solver.display import output_names, output_values, weighted
+from ..solver.display import output_lines, output_values
 from ..solver.divergence import require_finite_outputs
 from .common import (
     CODE,
@@ -66,16 +66,15 @@ def main(argv: list[str]) -> int:
 def score(net: Net, iterations: int) -> None:
     """Run so many batches and print what they give."""
     log.info("Running for %d iterations.", iterations)
-    names, weights = output_names(net), net.blob_loss_weights
-    losses, sums = 0.0, np.zeros(len(names))
+    losses, sums = 0.0, np.zeros(1)
     for batch in range(iterations):
         loss = net.forward_loss()
         values = output_values(net)
         require_finite_outputs(net, loss, values, f"batch {batch}")
         losses += loss
-        for name, value in zip(names, values):
-            log.info("Batch %d, %s = %g", batch, name, value)
-        sums += values
+        for _, line in output_lines(net, values, {}):
+            log.info("Batch %d, %s", batch, line)
+        sums = sums + values if batch else values
     log.info("Loss: %g", losses / iterations)
-    for name, mean in zip(names, sums / iterations):
-        log.info("%s", weighted(name, mean, weights))
+    for _, line in output_lines(net, sums / iterations, net.blob_loss_weights):
+        log.info("%s", line)

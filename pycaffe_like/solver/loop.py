@@ -35,7 +35,7 @@ from .checks import check_max_iter, check_solver
 from .display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
 from .divergence import diverged, require_finite_outputs, require_finite_weights
 from .lr_policy import Progress, learning_rate
-from .nets import build_test_nets, build_train_net
+from .nets import build_test_nets, build_train_net, warn_of_zero_weights
 from .signals import Action
 from .snapshot import (
     SnapshotPaths,
@@ -184,6 +184,7 @@ class Solver:
         if resume_file:
             log.info("Restoring previous solver status from %s", resume_file)
             self.restore(resume_file)
+        warn_of_zero_weights(self.net)
         if self.param.snapshot_after_train:
             probe(self.param.snapshot_prefix)
         self.step(self.param.max_iter - self.iter)
