@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError, MissingFileError
+from .formats import format_of
 
 VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
 MAX_NESTING = 100
@@ -185,4 +186,7 @@ def open_wire(path: str | os.PathLike[str], hint: str) -> Wire:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: has more than {MAX_BYTES} bytes", hint="save it as HDF5")
+    if known := format_of(data):
+        what, hint = known
+        raise DataError(f"{path}: is {what}, not binary protobuf", hint=hint or None)
     return Wire(memoryview(data), str(path), hint)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import caffe
+from pycaffe_like import layer_type
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import net_from_text
 
@@ -120,6 +121,28 @@ def test_unknown_bottom_is_named_with_its_index_and_the_nearest_blob():
     assert "'dato'" in error.problem
     assert "1" in error.problem
     assert "data" in error.hint
+
+
+def test_mistyped_top_is_named_with_its_layer():
+    error = refused(DATA + ip("fc6", "data").replace('top: "fc6"', 'top: "fc_6"') + relu("r", "fc6"))
+    assert error.hint == "did you mean 'fc_6' of layer 'fc6'?"
+
+
+def test_type_of_caffe_that_is_missing_is_no_typo(monkeypatch):
+    known = dict(layer_type.layer_types())
+    del known["ReLU"]
+    monkeypatch.setattr(layer_type, "layer_types", lambda: known)
+    error = refused(DATA + relu("r", "data"))
+    assert error.problem == "layer type 'ReLU' of Caffe or one of its forks is not in this version"
+    assert "did you mean" not in error.hint
+
+
+def test_wrong_name_of_a_blob_lists_near_ones():
+    net = build(DATA + ip("fc6", "data"))
+    with pytest.raises(KeyError, match="there is no 'fc7'; did you mean fc6"):
+        net.blobs["fc7"]
+    with pytest.raises(KeyError, match="there is no 'data'; there are fc6"):
+        net.params["data"]
 
 
 def test_unknown_type_names_the_nearest_one():

@@ -250,6 +250,15 @@ def test_output_of_a_test_that_is_not_finite_names_layer_blob_and_iteration(make
         solver.step(3)
 
 
+def test_missing_folder_of_a_relative_prefix_names_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        snapshot.probe("no/such")
+    assert caught.value.hint == (
+        f"create the folder 'no'; the path is relative to the working directory, {tmp_path}"
+    )
+
+
 # Restoring
 
 
