@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,12 @@ def main(argv: list[str]) -> int:
     if flags["shuffle"]:
         log.info("Shuffling data")
         random.shuffle(entries)
+    elif _is_sorted_by_label(entries):
+        log.warning(
+            "%s: all images of a class stand together, so that a batch holds one class only and training "
+            "learns little; -shuffle mixes them",
+            list_file,
+        )
     log.info("A total of %d images.", len(entries))
     _write_database(path, root, entries, options, check_size=flags["check_size"])
     return 0
@@ -111,6 +118,14 @@ def read_image_list(path: str) -> list[Entry]:
     if lines[-1] == "":
         lines.pop()
     return [_parse_line(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _is_sorted_by_label(entries: Sequence[Entry]) -> bool:
+    """Whether each class, of two or more with two images or more on average, stands in one piece."""
+    labels = [entry.label for entry in entries]
+    classes = len(set(labels))
+    pieces = 1 + sum(before != after for before, after in pairwise(labels))
+    return classes > 1 and len(labels) >= 2 * classes and pieces == classes
 
 
 def _parse_line(file: str, number: int, line: str) -> Entry:

@@ -313,3 +313,31 @@ def test_download_is_converted(tmp_path, monkeypatch):
     )
     assert dataset.main(["fashion-mnist", "--output", str(tmp_path)]) == 0
     assert len(open_database(tmp_path / "fashion-mnist_test_lmdb")) == 2000
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_sorted"),
+    [
+        ("0011", True),
+        ("1100", True),
+        ("0101", False),
+        ("0110", False),
+        ("0000", False),
+        ("0123", False),
+        ("", False),
+    ],
+)
+def test_list_that_is_sorted_by_class_is_recognised(labels, is_sorted):
+    entries = [convert_imageset.Entry("x.png", int(label)) for label in labels]
+    assert convert_imageset._is_sorted_by_label(entries) == is_sorted
+
+
+def test_list_that_is_sorted_by_class_is_warned_of(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "list.txt").write_text("x.png 0\nx.png 0\nx.png 1\nx.png 1\n")
+    arguments = [f"{tmp_path}/", str(tmp_path / "list.txt")]
+    assert convert_imageset.main([*arguments, str(tmp_path / "a")]) == 0
+    assert "all images of a class stand together" in caplog.text
+    caplog.clear()
+    assert convert_imageset.main(["-shuffle", *arguments, str(tmp_path / "b")]) == 0
+    assert "stand together" not in caplog.text
