@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from ..facts import Reads
@@ -23,3 +24,10 @@ class Elementwise(LayerType):
     def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
         """See `LayerType.arguments`."""
         return {field: float(getattr(getattr(layer.message, cls.param), field)) for field in cls.fields}
+
+
+def check_base(layer: LayerDefinition, param: str) -> None:
+    """Check the base of a power or a logarithm; -1 stands for e."""
+    base = getattr(layer.message, param).base
+    if base != -1 and not 0 < base < inf:
+        raise layer.error(f"base must be a number > 0, or -1 for e, got {base:g}", param, "base")
