@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, DataError, MissingFileError
+from ..files import open_regular
 from ..graph import trained_weights
 from ..graph.nodes import Graph
 from ..prototxt import schema
@@ -261,7 +262,7 @@ def _is_file_of(state: Any, path: str) -> bool:
 
 def _file_crc32(path: str) -> int:
     crc32 = 0
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             crc32 = zlib.crc32(chunk, crc32)
     return crc32
