@@ -1,13 +1,17 @@
 """Opens the files that users, nets and lists name, for reading: regular files only, and without waiting.
 
 A pipe in place of a file would make the process wait for ever, a device give data without an end. Whoever
-reads a file in this package opens it here.
+reads a file in this package opens it here. So does whoever writes a temporary file beside another: under a
+name that nobody can have put a link at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import secrets
 import stat
 from typing import BinaryIO
 
@@ -59,3 +63,38 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         if len(data) > most or os.fstat(stream.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"it has more than {most} bytes", os.fspath(path))
     return data
+
+
+def create_temporary(path: str) -> tuple[int, str]:
+    """Create a file beside the one that it will replace.
+
+    Returns
+    -------
+    descriptor : int
+        Open for writing.
+    name : str
+        ``<path>.<16 random digits>.tmp``; `remove_leftovers` finds it if the process is killed.
+
+    Raises
+    ------
+    OSError
+    """
+    while True:
+        name = f"{path}.{secrets.token_hex(8)}.tmp"
+        try:
+            return os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
+            ), name
+        except FileExistsError:
+            continue
+
+
+def remove_leftovers(path: str) -> None:
+    """Remove temporary files for this path, which a process that was killed has left. Never fails."""
+    folder, name = os.path.split(path)
+    leftover = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        for other in os.listdir(folder or "."):
+            if leftover.fullmatch(other):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, other))
