@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import DataError
 from ..prototxt import schema
-from .blobs import Array, encode_blob, encoded_size, read_blob
+from .blobs import Array, blobproto_to_array, encode_blob, encoded_size, read_blob
 from .wire import LENGTH, Field, Wire, encode_head, open_wire, split_at
 
 MAX_HISTORY_BLOBS = 100_000
@@ -79,6 +79,7 @@ def _parse_state(wire: Wire, items: list[Field]) -> Any:
     try:
         state = schema.SolverState.FromString(b"".join(wire.data[item.offset : item.end] for item in items))
         texts = [state.learned_net, state.solver_type, *(place.layer for place in state.data_position)]
+        texts += [entry.layer for entry in state.layer_state]
     except (DecodeError, UnicodeError) as error:
         raise wire.error(f"not a solver state: {error}", 0) from None
     if not all(isinstance(text, str) for text in texts):  # bytes: how protobuf returns what is not UTF-8
@@ -116,6 +117,11 @@ def _check_values(wire: Wire, message: Any, history: Sequence[Array]) -> None:
         if place.layer in layers:
             raise _bad_field(wire, "data_position", f"given twice for layer '{place.layer}'")
         layers.add(place.layer)
+    for number, entry in enumerate(message.layer_state):
+        if entry.layer in {other.layer for other in message.layer_state[:number]}:
+            raise _bad_field(wire, "layer_state", f"given twice for layer '{entry.layer}'")
+        if not all(np.isfinite(blobproto_to_array(blob)).all() for blob in entry.blobs):
+            raise _bad_field(wire, "layer_state", f"NaN or infinite for layer '{entry.layer}'")
     if not np.isfinite(message.loss_window).all():
         raise _bad_field(wire, "loss_window", "NaN or infinite")
     for number, array in enumerate(history):

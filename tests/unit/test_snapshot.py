@@ -350,6 +350,8 @@ BAD_FIELDS = [
     ("data_position", lambda state: state.data_position.add(layer="x", record=-1)),
     ("data_position", lambda state: state.data_position.add(layer="x", record=2**63 - 1)),
     ("data_position", lambda state: state.data_position.extend([schema.DataPosition(layer="x")] * 2)),
+    ("layer_state", lambda state: state.layer_state.extend([schema.LayerState(layer="x")] * 2)),
+    ("layer_state", lambda state: state.layer_state.add(layer="x").blobs.add(data=[np.nan])),
     ("loss_window", lambda state: state.loss_window.append(np.nan)),
     ("loss_window", lambda state: state.loss_window.append(-np.inf)),
     ("history", lambda state: [np.full((1, 2), np.nan, np.float32), np.zeros(1, np.float32)]),
