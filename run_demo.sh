@@ -10,7 +10,7 @@ model=models/lenet
 weights=$model/lenet_small_iter_2000.caffemodel
 
 [ -d data/fashion-mnist_test_lmdb ] || "$caffe" dataset fashion-mnist --from "$model/data" --output data
-"$caffe" train -solver "$model/solver_small.prototxt"
+"$caffe" train -solver "$model/solver_small.prototxt" -overwrite
 "$caffe" test -model "$model/train_val.prototxt" -weights "$weights" -iterations 20 2>&1 | tee data/lenet_test.log
 "$caffe" classify -model "$model/deploy.prototxt" -weights "$weights" -labels "$model/labels.txt" \
   -scale 0.00390625 -top 3 "$model/sneaker.png"

@@ -109,9 +109,14 @@ class DeviceError(_Located, RuntimeError):
     """The device asked for cannot be used: no such device, no driver, out of memory."""
 
 
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of the known names that are close to `name`, the closest first."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint that lists the known names closest to `name` (empty if none is close)."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    close = nearest_names(name, known)
     return f"did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from . import _core as core
 from .errors import ConfigError, nearest
 from .facts import Bottom, Learned, Reads, Top, count_of, facts_of
+from .prototxt import schema
 from .prototxt.definition import LayerDefinition
 from .rules import Rule
 
@@ -244,11 +245,27 @@ def layer_types() -> dict[str, type[LayerType]]:
     return dict(sorted(found.items()))
 
 
+@cache
+def _types_of_caffe() -> frozenset[str]:
+    """Types that Caffe and its forks have, here or not: those of the old enum, and those with a message."""
+    from .prototxt.upgrade import V1_TYPES
+
+    messages = (field.message_type for field in schema.LayerParameter.DESCRIPTOR.fields if field.message_type)
+    return frozenset(V1_TYPES.values()) | {message.name.removesuffix("Parameter") for message in messages}
+
+
 def find_layer_type(layer: LayerDefinition) -> type[LayerType]:
     """Look up the type of a layer; raises ConfigError naming the known ones."""
     types = layer_types()
     if layer.type in types:
         return types[layer.type]
+    if layer.type in _types_of_caffe():
+        raise ConfigError(
+            f"layer type '{layer.type}' of Caffe or one of its forks is not in this version",
+            where=layer.position("type"),
+            layer=layer.name,
+            hint="a layer written in Python can take its place",
+        )
     hint = nearest(layer.type, types) or f"known types: {', '.join(types)}"
     raise ConfigError(
         f"unknown layer type '{layer.type}'", where=layer.position("type"), layer=layer.name, hint=hint

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from .graph.build import build_graph, layer_seed
 from .graph.locate import errors_of_steps
 from .graph.nodes import Graph
 from .layers.data_layer import DataLayer
+from .named import Named
 from .plan.chain import joining_passes
 from .plan.make import make_plan
 from .plan.memory import Memory, bytes_to_come, measure
@@ -77,12 +77,12 @@ class PlannedNet:
             self.plan: Plan = make_plan(
                 self.graph, self._options, reserved=history, seed=self.seed, earlier=earlier
             )
-        self.blobs: OrderedDict[str, core.Blob] = self._visible_blobs()
+        self.blobs: Named[core.Blob] = self._visible_blobs()
 
-    def _visible_blobs(self) -> OrderedDict[str, core.Blob]:
+    def _visible_blobs(self) -> Named[core.Blob]:
         """All declared blobs; those the plan does not make say so when they are read."""
         made = self.plan.graph.blobs()
-        blobs: OrderedDict[str, core.Blob] = OrderedDict()
+        blobs: Named[core.Blob] = Named()
         for name, value in self.graph.blobs().items():
             if name in made:
                 blobs[name] = self.plan.blob(made[name])
@@ -223,9 +223,9 @@ class PlannedNet:
 
     # Weights
 
-    def copy_from(self, path: str | os.PathLike[str]) -> None:
+    def copy_from(self, path: str | os.PathLike[str], *, allow_unused: bool = False) -> None:
         """Load trained weights by layer name; see `trained_weights.load`."""
-        trained_weights.load(self.graph, path)
+        trained_weights.load(self.graph, path, allow_unused=allow_unused)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the net with its weights as a binary caffemodel."""

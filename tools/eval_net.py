@@ -8,7 +8,8 @@ import numpy as np
 
 from ..net import TEST
 from ..pycaffe.net import Net
-from ..solver.display import output_names, output_values, weighted
+from ..solver.display import output_lines, output_values
+from ..solver.divergence import require_finite_outputs
 from .common import (
     CODE,
     GPU,
@@ -30,6 +31,7 @@ ARGUMENTS = "test -model FILE -weights FILE [flags]"
 FLAGS = {
     "model": Flag("", "net prototxt"),
     "weights": Flag("", "trained weights"),
+    "allow_unused_weights": Flag(False, "go on with weights of which no layer fits the net"),
     "iterations": Flag(50, "batches to run"),
     **STATE,
     **PLAN,
@@ -50,10 +52,11 @@ def main(argv: list[str]) -> int:
     use_device(flags["gpu"])
     allow_code(flags)
     net = Net(
-        flags["model"], TEST, flags["level"], stages(flags["stage"]), flags["weights"],
+        flags["model"], phase=TEST, level=flags["level"], stages=stages(flags["stage"]),
         **plan_options(flags), keep_data=False,
     )  # fmt: skip
     try:
+        net.copy_from(flags["weights"], allow_unused=flags["allow_unused_weights"])
         score(net, iterations)
     finally:
         net.close()
@@ -63,14 +66,15 @@ def main(argv: list[str]) -> int:
 def score(net: Net, iterations: int) -> None:
     """Run so many batches and print what they give."""
     log.info("Running for %d iterations.", iterations)
-    names, weights = output_names(net), net.blob_loss_weights
-    losses, sums = 0.0, np.zeros(len(names))
+    losses, sums = 0.0, np.zeros(1)
     for batch in range(iterations):
-        losses += net.forward_loss()
+        loss = net.forward_loss()
         values = output_values(net)
-        for name, value in zip(names, values):
-            log.info("Batch %d, %s = %g", batch, name, value)
-        sums += values
+        require_finite_outputs(net, loss, values, f"batch {batch}")
+        losses += loss
+        for _, line in output_lines(net, values, {}):
+            log.info("Batch %d, %s", batch, line)
+        sums = sums + values if batch else values
     log.info("Loss: %g", losses / iterations)
-    for name, mean in zip(names, sums / iterations):
-        log.info("%s", weighted(name, mean, weights))
+    for _, line in output_lines(net, sums / iterations, net.blob_loss_weights):
+        log.info("%s", line)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .. import _core as core
 from ..errors import ConfigError
 from ..prototxt.text import Document
 from ..prototxt.upgrade import read_solver
+from ..solver.checks import check_max_iter
+from ..solver.run_lock import RunLock, require_no_snapshots
 from ..solver.signals import SignalActions, parse_action
+from ..solver.snapshot import probe
 from ..solver.types import solver_class
 from .common import (
     CODE,
@@ -34,6 +39,8 @@ FLAGS = {
     "solver": Flag("", "solver prototxt"),
     "snapshot": Flag("", "solver state to resume from"),
     "weights": Flag("", "trained weights to start from, separated by commas"),
+    "allow_unused_weights": Flag(False, "go on with weights of which no layer fits the net"),
+    "overwrite": Flag(False, "replace snapshots that another run has written under snapshot_prefix"),
     "sigint_effect": Flag("stop", "what Ctrl-C does: stop, snapshot or none"),
     "sighup_effect": Flag("snapshot", "what a hangup does: stop, snapshot or none"),
     **STATE,
@@ -67,11 +74,29 @@ def main(argv: list[str]) -> int:
 def _train(flags: dict[str, Any], actions: SignalActions) -> None:
     allow_code(flags)
     document = _read_solver(flags)
+    check_max_iter(document)
     use_device(flags["gpu"] or _gpu_of(document))
+    with _own_snapshots(flags, document.message):
+        _solve(flags, actions, document)
+
+
+def _own_snapshots(flags: dict[str, Any], param: Any) -> AbstractContextManager[object]:
+    """Keep other runs from the snapshots of this one, and this one from theirs."""
+    prefix, state = param.snapshot_prefix, flags["snapshot"]
+    if not prefix or not (param.snapshot or param.snapshot_after_train):
+        return nullcontext()
+    probe(prefix)
+    if not flags["overwrite"] and not os.path.basename(state).startswith(f"{os.path.basename(prefix)}_iter_"):
+        require_no_snapshots(prefix, param.max_iter)
+    return RunLock(prefix)
+
+
+def _solve(flags: dict[str, Any], actions: SignalActions, document: Document) -> None:
     snapshot = flags["snapshot"]
     solver = solver_class(document)(
-        document, **plan_options(flags), keep_data=False, keep_diffs=False, max_memory=max_memory(flags)
-    )
+        document, allow_unused_weights=flags["allow_unused_weights"], **plan_options(flags), keep_data=False,
+        keep_diffs=False, max_memory=max_memory(flags),
+    )  # fmt: skip
     solver.poll_action = actions.poll
     try:
         if snapshot:

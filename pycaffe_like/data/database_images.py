@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ..errors import DataError
+from ..weights.formats import image_in
 from .lmdb_database import Database, Reader
 from .order import Order
 from .source import Array, ImageFile, Job, StoredImages
@@ -113,4 +114,11 @@ def _inspect(values: list[memoryview]) -> StoredImages:
     for i in np.flatnonzero(infos["encoded"]).tolist():
         start, count = int(infos["data_offset"][i]), int(infos["data_size"][i])
         files[i] = ImageFile(values[i][start : start + count], int(infos["bit_depth"][i]))
-    return StoredImages(list(values), files, sizes, infos["label"].astype(np.float32), dict(problems))
+    problems = {index: _reason(values[index], problem) for index, problem in dict(problems).items()}
+    return StoredImages(list(values), files, sizes, infos["label"].astype(np.float32), problems)
+
+
+def _reason(value: memoryview, problem: str) -> str:
+    """Say so where a record is bad because it holds an image file and does not say that it does."""
+    image = image_in(bytes(value[:64]))
+    return f"its data is {image}, but the record does not set `encoded`" if image else problem

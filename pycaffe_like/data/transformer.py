@@ -144,7 +144,8 @@ class Transformer:
         if self._mean_values.size not in (0, 1, channels):
             raise ConfigError(
                 f"{self._mean_values.size} mean_value for images of {size}",
-                hint=f"give 1 mean_value, or {channels} (in the order blue, green, red)",
+                hint="give 1 mean_value"
+                + (f", or {channels} (in the order blue, green, red)" if channels > 1 else ""),
             )
         return (channels, self.crop[0] or height, self.crop[1] or width)
 

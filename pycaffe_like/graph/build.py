@@ -75,6 +75,7 @@ class _Builder:
         self.inputs: list[str] = []
         self.current: dict[str, Value] = {}  # last version of every blob made so far
         self.available: dict[str, None] = {}  # blobs nobody has read yet, in order
+        self.learning: set[str] = set()  # names of layers with learned blobs
 
     def add(self, layer: LayerDefinition) -> None:
         """Create one layer and connect it."""
@@ -96,6 +97,8 @@ class _Builder:
         facts = kind.learned(layer)
         brought = started.params if started else []
         learned = brought or _make_learned(facts, shapes.params, device)
+        if learned:
+            self._claim_name(layer)
         node.params = _make_params(layer, kind, facts, learned)
         node.state = [core.Blob(shape, device=device) for shape in shapes.state]
         if self.fill and not brought:  # a layer that brings its learned blobs has given them values
@@ -108,6 +111,15 @@ class _Builder:
             log.info("Top shape: %s", shape_string(top.shape))
             if weight:
                 log.info("    with loss weight %g", weight)
+
+    def _claim_name(self, layer: LayerDefinition) -> None:
+        """Refuse a second layer of a name with learned blobs: weights are saved and loaded by that name."""
+        if layer.name in self.learning:
+            raise layer.error(
+                "another layer with learned blobs has this name; a file of weights could not tell them apart",
+                "name", hint="give each its own name; equal names in `param` share weights",
+            )  # fmt: skip
+        self.learning.add(layer.name)
 
     def _take(self, layer: LayerDefinition, name: str) -> Value:
         log.info("%s <- %s", layer.name, name)

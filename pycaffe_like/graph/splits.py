@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..errors import nearest
+from ..errors import nearest_names
 from ..layer_type import layer_types
 from ..prototxt import schema
 from ..prototxt.definition import LayerDefinition
@@ -57,7 +57,7 @@ def _find_versions(layers: list[LayerDefinition]) -> list[list[_Version]]:
     for number, layer in enumerate(layers):
         for index, blob in enumerate(layer.bottoms):
             if blob not in current:
-                hint = nearest(blob, current) or f"blobs so far: {', '.join(current) or 'none'}"
+                hint = _nearest_tops(blob, current, layers)
                 problem = f"unknown bottom blob '{blob}' (bottom index {index})"
                 raise layer.error(problem, "bottom", index, hint=hint)
             current[blob].uses.append((number, index))
@@ -71,6 +71,14 @@ def _find_versions(layers: list[LayerDefinition]) -> list[list[_Version]]:
             made.append(version)
         versions.append(made)
     return versions
+
+
+def _nearest_tops(name: str, current: dict[str, _Version], layers: list[LayerDefinition]) -> str:
+    """Name tops that are close, with their layers: the mistake may be in either place."""
+    close = [
+        f"'{top}' of layer '{layers[current[top].producer].name}'" for top in nearest_names(name, current)
+    ]
+    return f"did you mean {' or '.join(close)}?" if close else f"blobs so far: {', '.join(current) or 'none'}"
 
 
 def _split(version: _Version, layers: list[LayerDefinition]) -> LayerDefinition:

@@ -300,6 +300,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.messages = 0
+        self.open: list[tuple[str, int, Descriptor]] = []  # field, offset and parent of messages not closed
         self.end = 0
         self.advance()
 
@@ -350,11 +351,22 @@ class _Parser:
             self.parse_field(field, message, positions, depth)
             self.skip_symbol(",;")
         if self.token != closing or self.kind not in (_SYMBOL, _END):
+            if closing and self.kind == _END:
+                self.fail_open(*self.open[-1][:2], "the text ends before")
             self.fail_expected(f"a field or '{closing}'" if closing else "a field")
         if closing:
             self.advance()
 
+    def fail_open(self, field: str, offset: int, why: str) -> NoReturn:
+        where = self.source.position(offset)
+        line = f" of line {where.line}" if where else ""
+        self.fail(f"the brace behind {field}{line} is not closed: {why}", hint="add the closing brace")
+
     def fail_unknown(self, message: Descriptor, table: dict[str, _Field]) -> NoReturn:
+        for name, offset, parent in reversed(self.open):
+            if self.token in _fields(parent):
+                token = _shorten(self.token)
+                self.fail_open(name, offset, f"{token} is a field of {parent.name}, not of {message.name}")
         close = nearest(self.token, table)
         if not close and len(table) <= 20:
             close = f"{message.name} has {', '.join(table)}" if table else f"{message.name} has no fields"
@@ -397,6 +409,8 @@ class _Parser:
             self.parse_message(field, message, positions, entry, depth + 1)
         else:
             entry = offset
+            if self.kind == _STRING and field.name == "type":
+                self.check_old_type(message.DESCRIPTOR)
             value = self.parse_scalar(field)
             if field.repeated:
                 getattr(message, field.name).append(value)
@@ -406,6 +420,13 @@ class _Parser:
             positions.fields.setdefault(field.name, []).append(entry)
         else:
             positions.fields[field.name] = entry
+
+    def check_old_type(self, message: Descriptor) -> None:
+        """Explain what is wrong with a layer of today's form under the old name."""
+        if message.name == "V1LayerParameter":
+            token = _shorten(self.token)
+            problem = f"`layers` is the old form of a layer (V1), whose type is no string, got {token}"
+            self.fail(problem, hint=f"write every layer as `layer {{ type: {token} ... }}`")
 
     def parse_message(
         self, field: _Field, parent: Any, siblings: Positions, positions: Positions, depth: int
@@ -420,7 +441,9 @@ class _Parser:
             message.SetInParent()
         closing = "}" if self.token == "{" else ">"
         self.advance()
+        self.open.append((field.name, positions.offset, parent.DESCRIPTOR))
         self.parse_fields(message, positions, closing, depth)
+        self.open.pop()
 
     def check_limits(self, field: _Field, depth: int, siblings: Positions) -> None:
         self.messages += 1

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .. import _core as core
 from ..layers.python import PythonLayer
+from ..named import Named
 from ..net import TEST, TRAIN, Array, PlannedNet
 from ..plan.options import NetOptions
 from ..prototxt import schema
@@ -85,9 +86,9 @@ class Net(PlannedNet):
     # What the net is made of
 
     @property
-    def params(self) -> OrderedDict[str, list[core.Blob]]:
+    def params(self) -> Named[list[core.Blob]]:
         """Learned blobs by layer name, only layers that have any."""
-        return OrderedDict(
+        return Named(
             (node.name, [param.blob for param in node.params]) for node in self.graph.nodes if node.params
         )
 

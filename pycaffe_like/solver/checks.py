@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ TRAIN_SOURCES = ("net", "net_param", "train_net", "train_net_param")
 
 _NOT_NEGATIVE = Rule(low=0)
 _AT_LEAST_ONE = Rule(low=1)
+_FRACTION = Rule(low=0, high=1, high_open=True)
 
 _COMMON: Mapping[str, Rule] = {
     "average_loss": _AT_LEAST_ONE,
@@ -28,7 +30,9 @@ _COMMON: Mapping[str, Rule] = {
     "display": _NOT_NEGATIVE,
     "snapshot": _NOT_NEGATIVE,
     "test_interval": _NOT_NEGATIVE,
-    "momentum": _NOT_NEGATIVE,
+    "base_lr": _NOT_NEGATIVE,
+    "momentum": _FRACTION,
+    "weight_decay": _NOT_NEGATIVE,
     "delta": _NOT_NEGATIVE,
 }
 
@@ -68,6 +72,7 @@ def check_solver(solver: Document, kind: str, rules: Mapping[str, Rule]) -> None
         At the field that is wrong.
     """
     check_type(solver, kind)
+    _check_finite(solver)
     _check_values(solver, _COMMON)
     _check_values(solver, rules, f" for type '{kind}'")
     _check_supported(solver)
@@ -88,12 +93,29 @@ def check_type(solver: Document, kind: str) -> None:
         _refuse(solver, problem, "regularization_type", hint="known types: L1, L2")
 
 
+def check_max_iter(solver: Document) -> None:
+    """Check that training has an end. Only `Solver.solve` needs one; who calls `step` counts alone."""
+    if not solver.message.HasField("max_iter"):
+        hint = "set max_iter: the number of iterations to train"
+        _refuse(solver, "max_iter is not set, so nothing would be trained", "max_iter", hint=hint)
+
+
+def _check_finite(solver: Document) -> None:
+    """Refuse NaN and infinity in all fields: weights would be NaN after the first update."""
+    for field, value in solver.message.ListFields():
+        if field.cpp_type not in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+            continue
+        for index, item in enumerate([value] if isinstance(value, float) else value):
+            if not math.isfinite(item):
+                _refuse(solver, f"{field.name} must be a finite number, got {item:g}", field.name, index)
+
+
 def _check_values(solver: Document, rules: Mapping[str, Rule], whom: str = "") -> None:
     for field, rule in rules.items():
         value = getattr(solver.message, field)
         values = [value] if isinstance(value, (int, float)) else list(value)
         for index, item in enumerate(values):
-            if item != item or not rule.accepts(item):
+            if not rule.accepts(item):
                 only_zero = rule.low == rule.high == 0
                 wanted = "0" if only_zero else str(rule)
                 path = (field,) if values == [value] else (field, index)
@@ -124,6 +146,9 @@ def _check_nets(solver: Document) -> None:
     if len(param.test_state) not in (0, tests):
         problem = f"test_state needs one entry for each of {tests} test net(s), got {len(param.test_state)}"
         _refuse(solver, problem, "test_state")
+    if param.test_interval and not tests:
+        hint = "set test_iter: the number of batches of a test; or leave test_interval out"
+        _refuse(solver, "test_interval is set, but test_iter is not", "test_interval", hint=hint)
     if tests and param.test_interval < 1:
         hint = "set test_interval: the number of iterations between tests"
         _refuse(

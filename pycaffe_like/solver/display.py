@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ import numpy as np
 from ..pycaffe.net import Net
 
 log = logging.getLogger("caffe")
+
+MOST_LINES = 10
+"""Values of one output that are printed one by one; CAFFE_ALL_OUTPUTS=1 prints all of all, as Caffe does."""
 
 
 class SmoothedLoss:
@@ -68,19 +72,42 @@ def output_values(net: Net) -> np.ndarray[Any, Any]:
     return np.concatenate(values).astype(np.float64) if values else np.zeros(0)
 
 
-def output_names(net: Net) -> list[str]:
-    """Name of the blob each element of `output_values` belongs to."""
-    return [name for name in net.outputs for _ in range(net.blobs[name].count)]
+def output_lines(
+    net: Net, values: np.ndarray[Any, Any], weights: dict[str, float]
+) -> Iterator[tuple[int, str]]:
+    """Word the outputs of a net: one line a value, or one for all values of a blob that has many.
+
+    Parameters
+    ----------
+    values
+        Of all outputs, as `output_values` gives them.
+    weights
+        Loss weights of blobs; shares of the loss are shown for those.
+
+    Yields
+    ------
+    (int, str)
+        Number of the first value in a line, and the line.
+    """
+    most = np.inf if os.environ.get("CAFFE_ALL_OUTPUTS") == "1" else MOST_LINES
+    start = 0
+    for name in net.outputs:
+        own = values[start : start + net.blobs[name].count]
+        if len(own) > most:
+            summary = f"min = {own.min():g}, mean = {own.mean():g}, max = {own.max():g}"
+            yield start, f"{name}: {len(own)} values, {summary}"
+        else:
+            yield from enumerate((weighted(name, value, weights) for value in own), start)
+        start += len(own)
 
 
 def weighted(name: str, value: float, weights: dict[str, float]) -> str:
     """Word an output: `name = value`, and its share of the loss where it has a weight."""
-    weight = weights[name]
+    weight = weights.get(name, 0.0)
     share = f" (* {weight:g} = {weight * value:g} loss)" if weight else ""
     return f"{name} = {value:g}{share}"
 
 
 def _show_outputs(net: Net, which: str, values: np.ndarray[Any, Any]) -> None:
-    weights = net.blob_loss_weights
-    for number, (name, value) in enumerate(zip(output_names(net), values)):
-        log.info("    %s net output #%d: %s", which, number, weighted(name, value, weights))
+    for number, line in output_lines(net, values, net.blob_loss_weights):
+        log.info("    %s net output #%d: %s", which, number, line)

@@ -1,10 +1,17 @@
-"""Finds out where NaN or infinity came from, after a loss has turned out not to be finite."""
+"""Finds NaN and infinity in losses, outputs and weights, and where they came from."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
 
 from ..errors import DivergedError
 from ..graph.nodes import Node
 from ..pycaffe.net import Net
+
+HINT = "resume from the last snapshot with a smaller base_lr or clip_gradients, and check the data"
 
 
 def diverged(net: Net, loss: float, iteration: int) -> DivergedError:
@@ -22,8 +29,43 @@ def diverged(net: Net, loss: float, iteration: int) -> DivergedError:
     return DivergedError(
         f"the loss is {loss:g} at iteration {iteration}; the first value that is not finite is in {what}",
         layer=layer,
-        hint="resume from the last snapshot with a smaller base_lr or clip_gradients, and check the data",
+        hint=HINT,
     )
+
+
+def require_finite_outputs(net: Net, loss: float, values: np.ndarray[Any, Any], when: str) -> None:
+    """Refuse NaN and infinity in what a test net has just given; `when` names iteration and batch.
+
+    Raises
+    ------
+    DivergedError
+        With the layer and the blob in which they come up first.
+    """
+    if math.isfinite(loss) and np.isfinite(values).all():
+        return
+    layer, what = _first_not_finite(net) or (None, "no blob: the sum of the losses overflows")
+    raise DivergedError(
+        f"an output of the test net is not finite at {when}; the first value that is not is in {what}",
+        layer=layer,
+        hint="is the data prepared as for training (scale, mean)? Have the weights diverged?",
+    )
+
+
+def require_finite_weights(net: Net, iteration: int) -> None:
+    """Refuse NaN and infinity in the weights; no loss tells what the last update did.
+
+    Raises
+    ------
+    DivergedError
+        With the layer and the number of its blob.
+    """
+    for param in net.graph.learnable:
+        if not param.blob.data_is_finite():
+            raise DivergedError(
+                f"learned blob {param.index} holds NaN or infinity after iteration {iteration}",
+                layer=param.layer,
+                hint=HINT,
+            )
 
 
 def _first_not_finite(net: Net) -> tuple[str, str] | None:

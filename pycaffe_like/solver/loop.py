@@ -31,11 +31,11 @@ from ..prototxt.upgrade import read_solver
 from ..pycaffe.net import Net
 from ..rules import Rule
 from ..seeds import next_seed
-from .checks import check_solver
+from .checks import check_max_iter, check_solver
 from .display import DisplayClock, SmoothedLoss, output_values, show_test, show_training
-from .divergence import diverged
+from .divergence import diverged, require_finite_outputs, require_finite_weights
 from .lr_policy import Progress, learning_rate
-from .nets import build_test_nets, build_train_net
+from .nets import build_test_nets, build_train_net, warn_of_zero_weights
 from .signals import Action
 from .snapshot import (
     SnapshotPaths,
@@ -62,12 +62,16 @@ class Solver:
     ----------
     solver : str or Document
         Path of a solver prototxt, or a parsed one.
+    allow_unused_weights : bool
+        Accept files of `weights` of which no layer fits the net.
     **options
         Fields of `net.NetOptions` for all nets: `precision`, `skip_passes`, `keep_data`, `keep_diffs`, and
         `max_memory`, which is for the train net and its history.
 
     Attributes
     ----------
+    document : Document
+        The solver file with its positions.
     net : Net
         The net that is trained.
     test_nets : list of Net
@@ -91,18 +95,21 @@ class Solver:
     def __init__(
         self,
         solver: str | os.PathLike[str] | Document,
+        *,
+        allow_unused_weights: bool = False,
         **options: Any,
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
         check_solver(document, self.type, self.rules)
         snapshot_error_policy()  # a mistake in it is told before training
+        self.document = document
         self.param = document.message
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
         if self.param.snapshot:
             probe(self.param.snapshot_prefix)
         self.seed = self._choose_seed()
         net_options = NetOptions(seed=self.seed, history_sets=core.history_sets(self.type), **options)
-        self.net = build_train_net(document, net_options)
+        self.net = build_train_net(document, net_options, allow_unused_weights=allow_unused_weights)
         self.test_nets = build_test_nets(document, dataclasses.replace(net_options, max_memory=None))
         self._updater = _make_updater(self.type, self.net)
         self._require_room()
@@ -174,14 +181,17 @@ class Solver:
 
     def solve(self, resume_file: str | None = None) -> None:
         """Train up to max_iter, from the beginning or from a solver state."""
+        check_max_iter(self.document)
         log.info("Solving %s", self.net.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file:
             log.info("Restoring previous solver status from %s", resume_file)
             self.restore(resume_file)
+        warn_of_zero_weights(self.net)
         if self.param.snapshot_after_train:
             probe(self.param.snapshot_prefix)
         self.step(self.param.max_iter - self.iter)
+        require_finite_weights(self.net, self.iter)
         if self.param.snapshot_after_train and (
             self._snapshot_due or not _is_due(self.param.snapshot, self.iter)
         ):
@@ -343,13 +353,15 @@ class Solver:
         net.share_with(self.net)
         loss = 0.0
         sums: np.ndarray[Any, Any] | None = None
-        for _ in range(passes):
+        for batch in range(passes):
             self._act_during_test()
             if self.stopped_early:
                 log.info("Test interrupted.")
                 return
-            loss += net.forward_loss()
+            batch_loss = net.forward_loss()
             values = output_values(net)
+            require_finite_outputs(net, batch_loss, values, f"iteration {self.iter}, batch {batch}")
+            loss += batch_loss
             if sums is not None and len(values) != len(sums):
                 raise ConfigError(f"the outputs of test net #{number} change their shapes between passes")
             sums = values if sums is None else sums + values

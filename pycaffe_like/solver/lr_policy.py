@@ -13,6 +13,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ConfigError, nearest
@@ -174,9 +175,35 @@ def check_policy(solver: Document) -> None:
         if not rule.accepts(value):
             problem = f"lr_policy '{param.lr_policy}' needs {field} {rule}, got {value:g}"
             raise ConfigError(problem, where=_where(solver, field, "lr_policy"))
+    if param.lr_policy != "multifixed":
+        _check_base_rate(solver)
+    if param.lr_policy == "multistep":
+        _check_steps(solver)
     if param.lr_policy == "multifixed" and not 0 < len(param.stagelr) == len(param.stageiter):
         problem = f"needs one stagelr for each stageiter, got {len(param.stagelr)} and {len(param.stageiter)}"
         raise ConfigError(f"lr_policy 'multifixed' {problem}", where=_where(solver, "stagelr", "lr_policy"))
+
+
+def _check_base_rate(solver: Document) -> None:
+    param = solver.message
+    if not param.HasField("base_lr"):
+        hint = "set base_lr: the learning rate, 0.01 is a common start"
+        raise ConfigError("base_lr is not set", where=_where(solver, "lr_policy"), hint=hint)
+    if param.base_lr == 0:
+        log.warning("%s: base_lr is 0: weights do not change", _where(solver, "base_lr"))
+
+
+def _check_steps(solver: Document) -> None:
+    """The rate waits for one step after the other: a smaller one behind a larger one would come too late."""
+    steps = list(solver.message.stepvalue)
+    if not steps:
+        hint = "give one stepvalue for each iteration at which the rate changes"
+        problem = "lr_policy 'multistep' needs at least one stepvalue, got none"
+        raise ConfigError(problem, where=_where(solver, "lr_policy"), hint=hint)
+    for index, (before, after) in enumerate(pairwise(steps), start=1):
+        if after < before:
+            problem = f"stepvalue must not fall, got {after} behind {before}"
+            raise ConfigError(problem, where=solver.position(("stepvalue", index)), hint="sort the values")
 
 
 def _where(solver: Document, *fields: str) -> Any:

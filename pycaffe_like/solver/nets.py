@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ..errors import ConfigError
 from ..net import TEST, TRAIN
 from ..plan.options import NetOptions
 from ..prototxt import schema
@@ -42,13 +45,40 @@ class _Source:
         return self.field if self.field.endswith("_param") else f"{self.field} file: {self.file}"
 
 
-def build_train_net(solver: Document, options: NetOptions) -> Net:
-    """Build the net that is trained."""
+def build_train_net(solver: Document, options: NetOptions, *, allow_unused_weights: bool = False) -> Net:
+    """Build the net that is trained; weights must fit it in part, unless they may be unused."""
     field = next(field for field in TRAIN_SOURCES if solver.message.HasField(field))
     source = _Source(solver, field)
     specified = f"specified in {field}." if field.endswith("_param") else f"from {source}"
     log.info("Creating training net %s", specified)
-    return _build(source, TRAIN, solver.message.train_state, solver, options)
+    net = _build(source, TRAIN, solver.message.train_state, solver, options, allow_unused_weights)
+    _check_loss(net, source)
+    return net
+
+
+def _check_loss(net: Net, source: _Source) -> None:
+    """Refuse a train net without layers, and warn of one without a loss: it learns nothing."""
+    nodes = net.graph.nodes
+    position = source.solver.position((source.field,)) or source.solver.position(())
+    if not nodes:
+        hint = "is it the right file, and are all layers left out by include and exclude?"
+        raise ConfigError(f"the train net ({source}) has no layers", where=position, hint=hint)
+    if not any(any(node.loss_weights) for node in nodes):
+        place = nodes[-1].definition.position() or position
+        log.warning("%s: the train net has no loss: nothing is learned", place)
+
+
+def warn_of_zero_weights(net: Net) -> None:
+    """Warn of weights that are zero because their filler was left out: layers below get no gradient."""
+    for node in net.graph.nodes:
+        message = getattr(node.definition.message, node.kind.param, None) if node.kind.param else None
+        fields = message.DESCRIPTOR.fields_by_name if message is not None else {}
+        if "weight_filler" not in fields or message.HasField("weight_filler") or not node.params:
+            continue
+        weights = node.params[0]
+        if weights.lr_mult and not np.any(weights.blob.data):
+            problem = "weights are all zero, and layers below learn nothing from them"
+            log.warning("%s", node.definition.error(problem, node.kind.param, hint="set weight_filler"))
 
 
 def build_test_nets(solver: Document, options: NetOptions) -> list[Net]:
@@ -58,7 +88,7 @@ def build_test_nets(solver: Document, options: NetOptions) -> list[Net]:
         log.info("Creating test net (#%d) specified by %s", number, source)
         states = solver.message.test_state
         own = states[number] if states else schema.NetState()
-        nets.append(_build(source, TEST, own, solver, options))
+        nets.append(_build(source, TEST, own, solver, options, allow_unused_weights=True))
     return nets
 
 
@@ -73,7 +103,14 @@ def _test_sources(solver: Document) -> Iterator[_Source]:
         yield _Source(solver, generic)
 
 
-def _build(source: _Source, phase: int, own_state: Any, solver: Document, options: NetOptions) -> Net:
+def _build(
+    source: _Source,
+    phase: int,
+    own_state: Any,
+    solver: Document,
+    options: NetOptions,
+    allow_unused_weights: bool,
+) -> Net:
     """Build one net; its state is the phase, then what the net file says, then what the solver says."""
     document = source.read()
     state = schema.NetState(phase=phase)
@@ -82,7 +119,7 @@ def _build(source: _Source, phase: int, own_state: Any, solver: Document, option
     net = Net.from_document(document, state, options)
     for path in weight_files(solver.message):
         log.info("Finetuning from %s", path)
-        net.copy_from(path)
+        net.copy_from(path, allow_unused=allow_unused_weights)
     return net
 
 

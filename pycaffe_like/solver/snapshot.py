@@ -197,9 +197,10 @@ def probe(prefix: str) -> None:
         os.unlink(name)
     except OSError as error:
         folder = os.path.dirname(prefix)
-        hint = (
-            f"create the folder '{folder}'" if folder and not os.path.isdir(folder) else "set snapshot_prefix"
-        )
+        missing = folder and not os.path.isdir(folder)
+        hint = f"create the folder '{folder}'" if missing else "set snapshot_prefix"
+        if not os.path.isabs(prefix):
+            hint += f"; the path is relative to the working directory, {os.getcwd()}"
         raise ConfigError(
             f"cannot write to snapshot_prefix '{prefix}': {error.strerror}", hint=hint
         ) from error

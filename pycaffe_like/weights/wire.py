@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import DataError, MissingFileError
 from ..files import read_bytes
+from .formats import format_of
 
 VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
 MAX_NESTING = 100
@@ -185,4 +186,7 @@ def open_wire(path: str | os.PathLike[str], hint: str) -> Wire:
     except OSError as error:
         too_long = "save it as HDF5" if error.errno == errno.EFBIG else None
         raise DataError(f"{path}: cannot be read: {error.strerror}", hint=too_long) from None
+    if known := format_of(data):
+        what, hint = known
+        raise DataError(f"{path}: is {what}, not binary protobuf", hint=hint or None)
     return Wire(memoryview(data), str(path), hint)

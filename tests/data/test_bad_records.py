@@ -8,6 +8,7 @@ import pytest
 from data_records import encoded_record, image_file, raw_record
 from test_image_header import jpeg_of_scans, png_file
 
+from pycaffe_like.data import database_images
 from pycaffe_like.data.database_images import DatabaseImages
 from pycaffe_like.data.lmdb_database import open_database
 from pycaffe_like.data.loader import image_loader
@@ -33,6 +34,12 @@ def cuts(file, count):
 def damaged_png():
     at = PNG.index(b"IDAT") + 10
     return PNG[:at] + bytes(40) + PNG[at + 40 :]
+
+
+@pytest.mark.parametrize(("file", "words"), [(PNG, "a PNG image"), (JPEG, "a JPEG image")])
+def test_image_file_in_a_record_that_is_not_marked_is_named(file, words):
+    images = database_images._inspect([memoryview(datum(data=file, label=1)), memoryview(raw_record(PLANES))])
+    assert images.problems == {0: f"its data is {words}, but the record does not set `encoded`"}
 
 
 def bad_records():

@@ -68,6 +68,9 @@ def test_nothing_is_drawn_unless_asked():
 
 
 def test_contradictions_are_refused(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        make_transformer(mean_value=[1, 2, 3]).output_shape(1, 4, 4)
+    assert caught.value.hint == "give 1 mean_value"
     with pytest.raises(ConfigError, match="mean_file and mean_value"):
         make_transformer(mean_file="a", mean_value=[1])
     with pytest.raises(ConfigError, match="force_color and force_gray"):

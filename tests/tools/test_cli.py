@@ -13,6 +13,7 @@ import pytest
 from pycaffe_like.net import TEST
 from pycaffe_like.prototxt import schema
 from pycaffe_like.pycaffe.net import Net
+from pycaffe_like.solver.run_lock import RunLock
 from pycaffe_like.tools import main as caffe
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -77,6 +78,34 @@ def test_test_prints_what_caffe_prints(run):
     assert status == 0
     golden = (GOLDEN / "files/logs/test_reproducible.log").read_text()
     check_messages(messages(err, "common.py", "eval_net.py"), messages(golden, "caffe.cpp"))
+
+
+def test_scores_that_are_not_finite_are_an_error(run, tmp_path):
+    text = (
+        'layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 2 } '
+        "data_filler { value: 3e38 } } }\n"
+        'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 1 '
+        "weight_filler { value: 3e38 } } }"
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    Net("net.prototxt", TEST).save("w.caffemodel")
+    status, _, err = run("test", "-model", "net.prototxt", "-weights", "w.caffemodel", "-iterations", 1)
+    assert status == 1
+    assert "layer 'ip': an output of the test net is not finite at batch 0" in err
+
+
+def test_weights_of_which_no_layer_fits_need_a_flag(run, tmp_path):
+    layers = """
+layer {{ name: "x" type: "DummyData" top: "x" dummy_data_param {{ shape {{ dim: 2 dim: 2 }} }} }}
+layer {{ name: "{}" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {{ num_output: 1 }} }}"""
+    for name in ("mine", "theirs"):
+        (tmp_path / f"{name}.prototxt").write_text(layers.format(name))
+    Net("theirs.prototxt", TEST).save("w.caffemodel")
+    command = ("test", "-model", "mine.prototxt", "-weights", "w.caffemodel", "-iterations", 1)
+    status, _, err = run(*command)
+    assert status == 1
+    assert "nothing was loaded" in err
+    assert run(*command, "-allow_unused_weights")[0] == 0
 
 
 def test_time_prints_one_pair_of_lines_a_step_and_averages(run):
@@ -332,3 +361,37 @@ def test_command_is_installed_as_a_module():
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(
         "caffe version"
     )
+
+
+SMALL_RUN = """
+net_param { layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 2 } } }
+  layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" loss_weight: 1
+    inner_product_param { num_output: 1 weight_filler { type: "xavier" } } } }
+base_lr: 0.1 lr_policy: "fixed" max_iter: 4 snapshot: 2 snapshot_prefix: "run"
+"""
+
+
+def test_snapshots_of_another_run_are_not_overwritten_unless_asked(run, tmp_path):
+    (tmp_path / "solver.prototxt").write_text(SMALL_RUN)
+    train = ("train", "-solver", "solver.prototxt")
+    assert run(*train)[0] == 0
+    written = {path.name for path in tmp_path.glob("run*")}
+    assert written == {f"run_iter_{n}.{kind}" for n in (2, 4) for kind in ("caffemodel", "solverstate")}
+    before = (tmp_path / "run_iter_2.caffemodel").read_bytes()
+    status, _, err = run(*train)
+    assert status == 1
+    assert "'run_iter_2.caffemodel' is a snapshot of another run and would be overwritten" in err
+    assert (tmp_path / "run_iter_2.caffemodel").read_bytes() == before
+    assert run(*train, "-snapshot", "run_iter_2.solverstate")[0] == 0
+    assert run(*train, "-overwrite")[0] == 0
+
+
+def test_one_training_at_a_time_writes_snapshots_of_a_prefix(run, tmp_path):
+    (tmp_path / "solver.prototxt").write_text(SMALL_RUN)
+    (tmp_path / "run.lock").touch()  # left behind by a run that was killed
+    with RunLock("run"):
+        status, _, err = run("train", "-solver", "solver.prototxt")
+        assert status == 1
+        assert "another training with snapshot_prefix 'run' is running" in err
+    assert run("train", "-solver", "solver.prototxt")[0] == 0
+    assert not (tmp_path / "run.lock").exists()

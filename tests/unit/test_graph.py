@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import caffe
+from pycaffe_like import layer_type
 from pycaffe_like.errors import ConfigError
 from pycaffe_like.testing import net_from_text
 
@@ -120,6 +121,28 @@ def test_unknown_bottom_is_named_with_its_index_and_the_nearest_blob():
     assert "'dato'" in error.problem
     assert "1" in error.problem
     assert "data" in error.hint
+
+
+def test_mistyped_top_is_named_with_its_layer():
+    error = refused(DATA + ip("fc6", "data").replace('top: "fc6"', 'top: "fc_6"') + relu("r", "fc6"))
+    assert error.hint == "did you mean 'fc_6' of layer 'fc6'?"
+
+
+def test_type_of_caffe_that_is_missing_is_no_typo(monkeypatch):
+    known = dict(layer_type.layer_types())
+    del known["ReLU"]
+    monkeypatch.setattr(layer_type, "layer_types", lambda: known)
+    error = refused(DATA + relu("r", "data"))
+    assert error.problem == "layer type 'ReLU' of Caffe or one of its forks is not in this version"
+    assert "did you mean" not in error.hint
+
+
+def test_wrong_name_of_a_blob_lists_near_ones():
+    net = build(DATA + ip("fc6", "data"))
+    with pytest.raises(KeyError, match="there is no 'fc7'; did you mean fc6"):
+        net.blobs["fc7"]
+    with pytest.raises(KeyError, match="there is no 'data'; there are fc6"):
+        net.params["data"]
 
 
 def test_unknown_type_names_the_nearest_one():
@@ -314,12 +337,57 @@ def test_outputs_are_what_nobody_reads_sorted_by_bytes():
     assert net.inputs == ["data"]
 
 
-def test_two_layers_may_have_one_name():
+def test_layers_without_learned_blobs_may_have_one_name():
+    net = build(
+        DATA
+        + relu("a", "data")
+        + relu("b", "a").replace('name: "b"', 'name: "a"')
+        + ip("a", "b", "").replace('top: "a"', 'top: "c"')
+    )
+    assert names(net) == ["data", "a", "a", "a"]
+    assert list(net.params["a"][0].shape) == [3, 3]
+
+
+def test_layers_with_learned_blobs_need_names_of_their_own():
     second = ip("a", "a", outputs=5).replace('top: "a"', 'top: "b"')
-    net = build(DATA + ip("a", "data", 'param { name: "w" }') + second)
-    assert names(net) == ["data", "a", "a"]
-    assert list(net.params["a"][0].shape) == [5, 3]
-    assert net.outputs == ["b"]
+    error = refused(DATA + ip("a", "data") + second)
+    assert "another layer with learned blobs has this name" in str(error)
+    assert (error.line, error.layer) == (3, "a")
+
+
+def test_weights_of_one_name_go_to_the_layer_that_learns(tmp_path):
+    text = DATA + relu("a", "data", "r") + ip("a", "r")
+    first, second = build(text), net_from_text(text, caffe.TRAIN, seed=2)
+    first.save(tmp_path / "w.caffemodel")
+    second.copy_from(tmp_path / "w.caffemodel")
+    np.testing.assert_array_equal(second.params["a"][0].data, first.params["a"][0].data)
+
+
+def test_weights_of_which_no_layer_fits_are_refused_unless_allowed(tmp_path):
+    build(DATA + ip("a", "data")).save(tmp_path / "w.caffemodel")
+    other = build(DATA + ip("b", "data"))
+    with pytest.raises(ConfigError, match=r"(?s)nothing was loaded.*the file has a; the net has b"):
+        other.copy_from(tmp_path / "w.caffemodel")
+    other.copy_from(tmp_path / "w.caffemodel", allow_unused=True)
+
+
+def test_loading_weights_reports_what_became_of_each_layer(tmp_path, caplog):
+    build(DATA + ip("a", "data") + ip("b", "data") + ip("c", "data")).save(tmp_path / "w.caffemodel")
+    frozen = "param { lr_mult: 0 } param { lr_mult: 0 }"
+    net = build(DATA + ip("a", "data") + ip("b", "data", frozen) + ip("d", "data"))
+    with caplog.at_level(logging.INFO, "caffe"):
+        net.copy_from(tmp_path / "w.caffemodel")
+    rows = [line.split() for line in caplog.messages[-1].splitlines()[1:]]
+    assert rows == [
+        ["loaded", "2", "a,", "b"], ["reshaped", "0"], ["new", "1", "d"], ["skipped", "1", "c"],
+        ["frozen", "1", "b"],
+    ]  # fmt: skip
+
+
+def test_weights_of_another_num_output_say_so(tmp_path):
+    build(DATA + ip("a", "data", outputs=5)).save(tmp_path / "w.caffemodel")
+    with pytest.raises(ConfigError, match=r"set num_output: 5, or rename the layer"):
+        build(DATA + ip("a", "data")).copy_from(tmp_path / "w.caffemodel")
 
 
 def test_net_without_layers_builds_and_runs():

@@ -94,6 +94,12 @@ def test_min_lr_is_a_floor():
         ('lr_policy: "step"', "lr_policy 'step' needs stepsize >= 1, got 0"),
         ('lr_policy: "step" stepsize: 5\n gamma: -1', ":2:2: lr_policy 'step' needs gamma >= 0, got -1"),
         ('lr_policy: "poly"', "lr_policy 'poly' needs max_iter >= 1, got 0"),
+        ('gamma: 1\nlr_policy: "fixed"', ":2:1: base_lr is not set\n  set base_lr"),
+        ('base_lr: 1\nlr_policy: "multistep"', ":2:1: lr_policy 'multistep' needs at least one stepvalue"),
+        (
+            'base_lr: 1 lr_policy: "multistep"\nstepvalue: [4, 2]',
+            ":2:16: stepvalue must not fall, got 2 behind 4\n  sort",
+        ),
         ('lr_policy: "multifixed" stageiter: 2', "needs one stagelr for each stageiter, got 0 and 1"),
     ],
 )  # fmt: skip
@@ -101,3 +107,8 @@ def test_bad_policy_is_refused_with_its_position(text, message):
     with pytest.raises(ConfigError) as caught:
         check_policy(solver(text))
     assert message in str(caught.value)
+
+
+def test_rate_of_zero_is_warned_of(caplog):
+    check_policy(solver('lr_policy: "fixed"\nbase_lr: 0'))
+    assert "solver.prototxt:2:1: base_lr is 0: weights do not change" in caplog.text

@@ -170,6 +170,14 @@ def test_positions_survive_carriage_returns_and_tabs():
     [
         ("layer {\n  convolution_param { kernel_sze: 3 } }",
          "net.prototxt:2:23: unknown field kernel_sze in ConvolutionParameter\n  did you mean kernel_size"),
+        ("layer {\n  name: 'a'\nlayer { }",
+         "3:1: the brace behind layer of line 1 is not closed: layer is a field of NetParameter, not"),
+        ("layer {\n pooling_param { pool: MAX\n bottom: 'a' }",
+         "3:2: the brace behind pooling_param of line 2 is not closed: bottom is a field of LayerParameter"),
+        ("layer {\n  name: 'a'", "the brace behind layer of line 1 is not closed: the text ends before"),
+        ("layers {\n type: \"Convolution\" }",
+         "2:8: `layers` is the old form of a layer (V1), whose type is no string, got \"Convolution\"\n"
+         "  write every layer as `layer { type: \"Convolution\" ... }`"),
         ("layer { clip_param { q: 3 } }", "1:22: unknown field q in ClipParameter\n  ClipParameter has min"),
         ("layer { conadd_param { q: 1 } }", "field q in ConaddParameter\n  ConaddParameter has no fields"),
         ("layer { pooling_param { pool: SUM } }", "1:31: pool has no value SUM\n  PoolMethod has MAX, AVE"),
@@ -191,7 +199,7 @@ def test_positions_survive_carriage_returns_and_tabs():
         ("force_backward: [true]", "force_backward takes one value, got a list"),
         ("name 'a'", "1:6: expected ':' after name, got 'a'"),
         ("layer 3", "1:7: expected '{' after layer, got 3"),
-        ("layer {", "1:8: expected a field or '}', got the end of the text"),
+        ("layer {", "1:8: the brace behind layer of line 1 is not closed: the text ends before"),
         ("layer { >", "expected a field or '}', got >"),
         ("}", "1:1: expected a field, got }"),
         ("input_dim: [1 2]", "1:15: expected ',' or ']', got 2"),

@@ -320,6 +320,30 @@ def test_overflowing_rate_names_the_learned_blob(make):
         solver.step(10)
 
 
+def test_last_update_that_overflows_is_an_error_of_solve(make, tmp_path):
+    solver = make("max_iter: 1 snapshot_after_train: false")
+    solver.param.base_lr = 3e38
+    with pytest.raises(DivergedError, match=r"layer 'ip': learned blob 0 holds NaN or infinity after iter"):
+        solver.solve()
+
+
+def test_output_of_a_test_that_is_not_finite_names_layer_blob_and_iteration(make):
+    solver = make("max_iter: 4 test_iter: 2 test_interval: 2")
+    solver.step(1)
+    solver.test_nets[0].blobs["x"].data[...] = np.inf
+    with pytest.raises(DivergedError, match=r"layer 'x': an output .* at iteration 2, batch 0.*top 'x'"):
+        solver.step(3)
+
+
+def test_missing_folder_of_a_relative_prefix_names_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        snapshot.probe("no/such")
+    assert caught.value.hint == (
+        f"create the folder 'no'; the path is relative to the working directory, {tmp_path}"
+    )
+
+
 # Restoring
 
 

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from pycaffe_like.errors import ConfigError
 from pycaffe_like.prototxt.schema import SolverParameter
 from pycaffe_like.prototxt.text import parse
 from pycaffe_like.solver.types import SGDSolver
@@ -28,7 +29,8 @@ def make(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / f"{name}.prototxt").write_text(f'name: "{name}" {LAYERS}')
     (tmp_path / "staged.prototxt").write_text(f'name: "staged" state {{ stage: "b" }} {LAYERS}')
-    return lambda text: SGDSolver(parse(f'lr_policy: "fixed" {text}', SolverParameter, "solver.prototxt"))
+    common = 'lr_policy: "fixed" base_lr: 0.1'
+    return lambda text: SGDSolver(parse(f"{common} {text}", SolverParameter, "solver.prototxt"))
 
 
 def states(net):
@@ -93,3 +95,54 @@ def test_random_seed_repeats_the_fillers(make):
     weights = [solver.net.params["ip"][0].data for solver in (seven, again, eight)]
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
+
+
+INNER = """
+layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 4 dim: 3 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 3 %s } %s }
+"""
+
+
+def inner(filler="", loss=""):
+    return f"net_param {{ {INNER % (filler, loss)} }} max_iter: 1 snapshot_after_train: false display: 1"
+
+
+FILLER = 'weight_filler { type: "constant" value: 2 }'
+
+
+def test_train_net_without_layers_is_refused(make):
+    with pytest.raises(
+        ConfigError, match=r"solver.prototxt:1:\d+: the train net \(net_param\) has no layers"
+    ):
+        make("net_param { }")
+
+
+def test_train_net_without_a_loss_is_warned_of(make, caplog):
+    make(inner(FILLER))
+    assert "solver.prototxt:3:1: the train net has no loss: nothing is learned" in caplog.text
+    caplog.clear()
+    make(inner(FILLER, "loss_weight: 1"))
+    assert "has no loss" not in caplog.text
+
+
+def test_weights_without_a_filler_are_warned_of(make, caplog):
+    make(inner("", "loss_weight: 1")).solve()
+    assert "layer 'ip' (InnerProduct): weights are all zero" in caplog.text
+    caplog.clear()
+    make(inner(FILLER, "loss_weight: 1")).solve()
+    assert "weights are all zero" not in caplog.text
+
+
+def test_an_output_of_many_values_is_one_line_unless_asked(make, caplog, monkeypatch):
+    solver = make(inner(FILLER))
+    with caplog.at_level(logging.INFO, "caffe"):
+        solver.solve()
+        lines = [line for line in caplog.messages if "net output" in line]
+        assert (
+            lines == ["    Train net output #0: y: 12 values, min = 0, mean = 0, max = 0"] * len(lines) != []
+        )
+        monkeypatch.setenv("CAFFE_ALL_OUTPUTS", "1")
+        caplog.clear()
+        solver.step(1)
+        lines = [line for line in caplog.messages if "net output" in line]
+    assert lines == [f"    Train net output #{number}: y = 0" for number in range(12)]

@@ -70,8 +70,9 @@ RULES = {
 
 def make_solver(folder, text, net=LINEAR_NET):
     (folder / "net.prototxt").write_text(net)
+    rate = "" if "base_lr" in text else "base_lr: 1"
     document = parse(
-        f'net: "{folder}/net.prototxt" lr_policy: "fixed"\n{text}', SolverParameter, "solver.prototxt"
+        f'net: "{folder}/net.prototxt" lr_policy: "fixed" {rate}\n{text}', SolverParameter, "solver.prototxt"
     )
     return solver_class(document)(document)
 
@@ -186,11 +187,20 @@ def test_snapshot_of_caffe_resumes_with_its_history(name, tmp_path, monkeypatch)
         ('type: "AdaGrad" momentum: 0.9', ":2:17: momentum must be 0 for type 'AdaGrad', got 0.9"),
         ('type: "RMSProp" momentum: 0.9', "momentum must be 0 for type 'RMSProp', got 0.9"),
         ('type: "RMSProp" rms_decay: 1', "rms_decay must be >= 0 and < 1 for type 'RMSProp', got 1"),
-        ('type: "Adam" momentum: 1', "momentum must be >= 0 and < 1 for type 'Adam', got 1"),
+        ('type: "Adam" momentum: 1', "momentum must be >= 0 and < 1, got 1"),
         ('regularization_type: "L3"', ":2:1: unknown regularization_type 'L3'\n  known types: L1, L2"),
         ("average_loss: 0", "average_loss must be >= 1, got 0"),
         ("iter_size: 0", "iter_size must be >= 1, got 0"),
-        ("momentum: nan", "momentum must be >= 0, got nan"),
+        ("momentum: nan", "solver.prototxt:2:1: momentum must be a finite number, got nan"),
+        ("momentum: 9", "solver.prototxt:2:1: momentum must be >= 0 and < 1, got 9"),
+        ('type: "Nesterov" momentum: 1', ":2:18: momentum must be >= 0 and < 1, got 1"),
+        ("base_lr: -1", "solver.prototxt:2:1: base_lr must be >= 0, got -1"),
+        ("base_lr: nan", "solver.prototxt:2:1: base_lr must be a finite number, got nan"),
+        ("weight_decay: inf", "solver.prototxt:2:1: weight_decay must be a finite number, got inf"),
+        ("weight_decay: -1", "solver.prototxt:2:1: weight_decay must be >= 0, got -1"),
+        ("clip_gradients: nan", "solver.prototxt:2:1: clip_gradients must be a finite number, got nan"),
+        ("stagelr: [1, -inf]", ":2:14: stagelr must be a finite number, got -inf"),
+        ("test_interval: 5", ":2:1: test_interval is set, but test_iter is not\n  set test_iter: the number"),
         ("test_iter: 5", "test_interval must be >= 1 with test nets, got 0"),
         ("test_interval: 5 test_iter: [5, 0]", "solver.prototxt:2:33: test_iter must be >= 1, got 0"),
         ('test_net: "other.prototxt"', "test_iter needs at least 1 value(s), one for each test net, got 0"),
@@ -208,8 +218,16 @@ def test_mistake_is_refused_before_training(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+def test_solve_needs_max_iter_and_step_does_not(tmp_path):
+    solver = make_solver(tmp_path, "base_lr: 0.1")
+    with pytest.raises(ConfigError, match=r"solver.prototxt:1:1: max_iter is not set.*\n.*set max_iter"):
+        solver.solve()
+    solver.step(1)
+    assert solver.iter == 1
+
+
 def test_solver_without_any_net_is_refused():
-    document = parse('lr_policy: "fixed"', SolverParameter, "solver.prototxt")
+    document = parse('lr_policy: "fixed" base_lr: 1', SolverParameter, "solver.prototxt")
     with pytest.raises(ConfigError, match="none is given"):
         SGDSolver(document)
 
@@ -217,7 +235,7 @@ def test_solver_without_any_net_is_refused():
 def test_class_decides_the_rule_and_get_solver_asks_the_file(tmp_path):
     (tmp_path / "net.prototxt").write_text(LINEAR_NET)
     path = tmp_path / "solver.prototxt"
-    path.write_text(f'net: "{tmp_path}/net.prototxt" lr_policy: "fixed" type: "Nesterov"')
+    path.write_text(f'net: "{tmp_path}/net.prototxt" lr_policy: "fixed" base_lr: 1 type: "Nesterov"')
     assert type(get_solver(path)) is NesterovSolver
     assert SGDSolver(path).type == "SGD"
 

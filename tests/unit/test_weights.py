@@ -42,6 +42,22 @@ def blob_of(path):
 # Reading
 
 
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, not binary protobuf\n  HDF5 is not supported here yet"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS.*\n  fetch the file itself"),
+        (b"PK\x03\x04", "is a zip archive"),
+    ],
+)
+@pytest.mark.parametrize(
+    "read", [weights.read_weights, binaryproto.read_blobproto, solverstate.read_solverstate]
+)
+def test_file_of_another_format_is_named(file, read, start, words):
+    with pytest.raises(DataError, match=words):
+        read(file(start + bytes(64)))
+
+
 def test_lenet_reads_as_protobuf_reads_it():
     expected = schema.NetParameter.FromString(LENET.read_bytes()).layer
     layers = weights.read_weights(LENET)
@@ -206,7 +222,6 @@ def test_thirty_two_axes_are_allowed(file):
         (b"\x13", "byte 0: truncated: a group does not end"),
         (b"\x13" * 200, "groups nested more than 100 deep"),
         (b"\x10\x01", "byte 0: field 2 is not a layer"),
-        (b"\x89HDF\r\n\x1a\n", "byte 0"),
     ],
 )
 def test_damaged_files_are_refused_at_a_byte(file, content, expected):
