@@ -8,7 +8,7 @@ import numpy.typing
 import os
 import typing
 import typing_extensions
-__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LayerShapes', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'history_sets', 'layer_shapes', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'solver_rules', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
+__all__: list[str] = ['Blob', 'DeviceArray', 'Executor', 'Layer', 'LayerShapes', 'LmdbCursor', 'LmdbFile', 'Step', 'Storage', 'TrainingStep', 'UpdateSettings', 'Updater', 'accelerator_built', 'accelerator_in_use', 'accelerator_memory', 'accelerator_properties', 'accelerator_report', 'allocations', 'check_image_size', 'checked_image', 'choose_accelerator', 'chosen_accelerator', 'copy_gbytes_per_second', 'create_layer', 'draw_below', 'fill', 'history_sets', 'layer_shapes', 'parse_datums', 'peak_gflops', 'read_image_header', 'registered_layers', 'set_library_folders', 'solver_rules', 'stream', 'synchronize', 'thread_count', 'transform_batch', 'transform_stored', 'use_accelerator']
 class DeviceArray:
     """
     An array on the GPU, for packages that compute there.
@@ -398,6 +398,14 @@ def accelerator_report() -> dict[str, typing.Any]:
 def allocations() -> tuple[int, int]:
     """
     Bytes that all blobs and layers of the process own now, and how often memory was asked for.
+    """
+def check_image_size(width: int, height: int) -> None:
+    """
+    Raise ValueError for an image without pixels or over the limits.
+    """
+def checked_image(file: typing_extensions.Buffer) -> typing.Any:
+    """
+    The JPEG or PNG file, or as much of it as makes its pixels, for the decoder. Raises ValueError as read_image_header does.
     """
 def choose_accelerator(device: int) -> None:
     """

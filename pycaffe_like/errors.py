@@ -93,6 +93,14 @@ class DataError(_Located, OSError):
     """
 
 
+class WriteError(DataError):
+    """A file that the disk does not take.
+
+    Cause: it is full, the folder is gone or may not be written to. Cure: make room, or the folder, and do it
+    again; what was written before is as it was.
+    """
+
+
 class MissingFileError(DataError, RuntimeError):
     """A file that does not exist. Also a `RuntimeError`, which is what Caffe's Python module raises."""
 

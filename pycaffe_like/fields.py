@@ -27,7 +27,6 @@ _FORKS = {
 
 _RESIZE = "`caffe convert_imageset -resize_height H -resize_width W` makes a database of one size"
 _INSTEAD = {
-    "DataParameter.shuffle": "`caffe convert_imageset -shuffle` makes a shuffled database",
     "SolverParameter.disabled_update": "`caffe time` measures without updates",
     "TransformationParameter.min_side": _RESIZE,
     "TransformationParameter.random_resize_param": _RESIZE,

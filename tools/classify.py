@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..data import decode
 from ..data.mean_file import read_mean
 from ..errors import ConfigError, DataError, MissingFileError, ShapeError
+from ..files import read_bytes
 from ..net import TEST
 from ..pycaffe.net import Net
 from .common import CODE, GPU, PLAN, allow_code, plan_options, required, use_device
@@ -33,6 +34,8 @@ FLAGS = {
     **GPU,
     "help": Flag(False, "show this text"),
 }
+
+_MOST_LABEL_BYTES = 64 << 20
 
 
 def main(argv: list[str]) -> int:
@@ -69,25 +72,9 @@ def read_image(path: str, shape: tuple[int, int, int]) -> Image:
         Shape (C, H, W), values 0 to 255.
     """
     channels, height, width = shape
-    try:
-        data = np.fromfile(path, np.uint8)
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no image '{path}'") from None
-    except OSError as error:
-        raise DataError(f"image '{path}' cannot be read: {error.strerror}") from None
-    decoded = _decode(path, data, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+    decoded = decode.read_image(path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     resized = cv2.resize(decoded, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized.reshape(height, width, channels).transpose(2, 0, 1), np.float32)
-
-
-def _decode(path: str, data: npt.NDArray[np.uint8], flag: int) -> npt.NDArray[np.uint8]:
-    try:
-        image = cv2.imdecode(data, flag) if data.size else None
-    except cv2.error as error:
-        raise DataError(f"image '{path}' cannot be decoded: {error.err}") from None
-    if image is None:
-        raise DataError(f"'{path}' is not an image, or is damaged")
-    return np.asarray(image, np.uint8)
 
 
 def _input_shape(net: Net) -> tuple[int, int, int]:
@@ -133,7 +120,7 @@ def _read_labels(path: str) -> list[str]:
     if not path:
         return []
     try:
-        return Path(path).read_text(errors="replace").splitlines()
+        return read_bytes(path, _MOST_LABEL_BYTES).decode(errors="replace").splitlines()
     except FileNotFoundError:
         raise MissingFileError(f"there is no file of labels '{path}'") from None
     except OSError as error:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..data.lmdb_database import check_backend
 from ..errors import DataError, MissingFileError
+from ..files import read_bytes
 from .convert_mnist_data import write_records
 from .flags import format_usage, parse_flags
 
@@ -21,6 +22,7 @@ TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
 _IMAGE_SHAPE = (3, 32, 32)
 _RECORD_BYTES = 1 + 3 * 32 * 32
+_MOST_BYTES = 1 << 30
 
 
 def main(argv: list[str]) -> int:
@@ -51,7 +53,7 @@ def _convert_files(files: list[Path], database: Path) -> None:
 def _read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Read one file: records of a label and the planes red, green, blue."""
     try:
-        content = np.fromfile(path, dtype=np.uint8)
+        content = np.frombuffer(read_bytes(path, _MOST_BYTES), dtype=np.uint8)
     except FileNotFoundError:
         raise MissingFileError(
             f"there is no file {path}", hint="unpack cifar-10-binary.tar.gz there"

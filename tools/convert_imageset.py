@@ -6,7 +6,6 @@ import logging
 import random
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from ..data import decode
 from ..data.lmdb_database import check_backend, create_database
 from ..errors import ConfigError, DataError, MissingFileError, Position
+from ..files import read_bytes
 from ..prototxt import schema
 from .flags import Flag, format_usage, parse_flags
 
@@ -34,6 +35,7 @@ FLAGS = {
     "encode_type": Flag("", "format of stored image files: png, jpg, ..."),
 }
 _COMMIT_EVERY = 1000
+_MOST_LIST_BYTES = 1 << 30
 
 
 class Entry(NamedTuple):
@@ -110,7 +112,7 @@ def read_image_list(path: str) -> list[Entry]:
         There is no such file, or it cannot be read.
     """
     try:
-        lines = Path(path).read_bytes().decode(errors="surrogateescape").split("\n")
+        lines = read_bytes(path, _MOST_LIST_BYTES).decode(errors="surrogateescape").split("\n")
     except FileNotFoundError:
         raise MissingFileError(f"there is no list file {path}") from None
     except OSError as error:
@@ -203,7 +205,7 @@ def make_datum(path: str, label: int, options: Options) -> Any:
     DataError
         The file cannot be read or is not an image.
     """
-    file = _read_file(path)
+    file = decode.read_image_file(path)
     image = _decode(path, file, options)
     if options.encoded:
         image_type = options.encode_type or _extension(path)
@@ -218,25 +220,12 @@ def make_datum(path: str, label: int, options: Options) -> Any:
     )
 
 
-def _read_file(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"Could not open or find file {path}: {error.strerror}") from None
-
-
 def _decode(path: str, file: bytes, options: Options) -> npt.NDArray[np.uint8]:
     """Decode to gray or colour, and resize if asked."""
-    try:
-        flag = cv2.IMREAD_GRAYSCALE if options.gray else cv2.IMREAD_COLOR
-        image = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), flag) if file else None
-    except cv2.error as error:
-        raise DataError(f"Could not decode {path}: {error.err}") from None
-    if image is None:
-        raise DataError(f"Could not open or find file {path}: it is not an image")
+    image = decode.decode_named(path, file, cv2.IMREAD_GRAYSCALE if options.gray else cv2.IMREAD_COLOR)
     if options.resizes:
-        image = cv2.resize(image, (options.width, options.height))
-    return np.asarray(image if image.ndim == 3 else image[:, :, None], dtype=np.uint8)
+        image = np.asarray(cv2.resize(image, (options.width, options.height)), dtype=np.uint8)
+    return image if image.ndim == 3 else image[:, :, None]
 
 
 def _check_loads(path: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigError, DataError, MissingFileError, nearest
+from ..files import open_regular
 from . import convert_cifar_data, convert_mnist_data
 from .flags import Flag, format_usage, parse_flags
 
@@ -90,7 +91,7 @@ def _unpack_cifar(archive: Path, folder: Path) -> None:
     """Write the files wanted, by names of our own: an archive may hold any path."""
     wanted = {*convert_cifar_data.TRAIN_FILES, *convert_cifar_data.TEST_FILES}
     try:
-        with tarfile.open(archive) as tar:
+        with open_regular(archive) as file, tarfile.open(fileobj=file) as tar:
             for member in tar:
                 name = Path(member.name).name
                 content = tar.extractfile(member) if name in wanted else None

@@ -24,6 +24,12 @@ struct ImageLimits {
   int scans = 100;  // each scan of a progressive JPEG is a pass over the whole image
 };
 
+// Throws std::invalid_argument for an image without pixels or over a limit.
+void check_image_size(std::uint32_t width, std::uint32_t height, const ImageLimits& limits = {});
+
+// A number of so many bytes; throws std::invalid_argument where the file ends before it does.
+std::uint32_t big_endian(Bytes file, std::size_t at, int bytes);
+
 // Throws std::invalid_argument for other formats, damaged headers and images over a limit.
 ImageHeader read_image_header(Bytes file, const ImageLimits& limits = {});
 

@@ -46,12 +46,18 @@ std::string named(std::uint64_t page) { return "page " + std::to_string(page); }
 
 }  // namespace
 
-LmdbFile::LmdbFile(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+// Without waiting: a pipe in the file's place would never open.
+LmdbFile::LmdbFile(const std::string& path)
+    : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {
   struct stat status{};
   if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
     const std::string problem = std::strerror(errno);
     if (descriptor_ >= 0) close(descriptor_);
     fail(problem);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    close(descriptor_);
+    fail("it is not a regular file");
   }
   file_bytes_ = static_cast<std::uint64_t>(status.st_size);
   try {

@@ -18,10 +18,7 @@ struct SigmoidCrossEntropyLoss {
     const float size = x < 0 ? -x : x, positive = x < 0 ? 0.0f : x;
     return positive - t * x + vector_log1p(vector_exp(-size));
   }
-  CAFFE_DEVICE float gradient(float x, float t) const {
-    const float power = vector_exp(x < 0 ? x : -x);
-    return (x < 0 ? power : 1.0f) / (1.0f + power) - t;
-  }
+  CAFFE_DEVICE float gradient(float x, float t) const { return vector_sigmoid(x) - t; }
 };
 
 }  // namespace caffe

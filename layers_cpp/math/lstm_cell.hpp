@@ -24,10 +24,8 @@ struct LstmGates {
   float i, f, o, g;
 };
 
-CAFFE_HOST_DEVICE inline float lstm_sigmoid(float a) { return 1.0f / (1.0f + vector_exp(-a)); }
-
 CAFFE_HOST_DEVICE inline LstmGates lstm_gates(float i, float f, float o, float g) {
-  return {lstm_sigmoid(i), lstm_sigmoid(f), lstm_sigmoid(o), vector_tanh(g)};
+  return {vector_sigmoid(i), vector_sigmoid(f), vector_sigmoid(o), vector_tanh(g)};
 }
 
 CAFFE_HOST_DEVICE inline float lstm_cell(const LstmGates& gates, float cont, float before) {

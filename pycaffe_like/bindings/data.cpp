@@ -20,6 +20,7 @@
 #include "data/datum.hpp"
 #include "data/image_header.hpp"
 #include "data/lmdb_file.hpp"
+#include "data/png_file.hpp"
 
 namespace py = pybind11;
 
@@ -296,6 +297,19 @@ py::dict read_header(const py::buffer& file) {
                   "channels"_a = header.channels, "bit_depth"_a = header.bit_depth, "scans"_a = header.scans);
 }
 
+// The image in a file that a decoder can be trusted with: the same, or where it is a PNG file its essential
+// part.
+py::object checked_image(const py::buffer& file) {
+  const Buffers buffers(py::list(py::make_tuple(file)));
+  const Bytes bytes = buffers.bytes(0);
+  if (!is_png(bytes)) {
+    read_image_header(bytes);
+    return file;
+  }
+  const std::vector<std::uint8_t> kept = essential_png(bytes);
+  return py::bytes(reinterpret_cast<const char*>(kept.data()), kept.size());
+}
+
 }  // namespace
 
 void bind_data(py::module_& m) {
@@ -323,6 +337,13 @@ void bind_data(py::module_& m) {
   m.def(
       "read_image_header", &read_header, py::arg("file"),
       "What a JPEG or PNG file says about itself. Raises ValueError for other formats and over the limits.");
+  m.def("checked_image", &checked_image, py::arg("file"),
+        "The JPEG or PNG file, or as much of it as makes its pixels, for the decoder. Raises ValueError as "
+        "read_image_header does.");
+  m.def(
+      "check_image_size", [](std::uint32_t width, std::uint32_t height) { check_image_size(width, height); },
+      py::arg("width"), py::arg("height"),
+      "Raise ValueError for an image without pixels or over the limits.");
 }
 
 }  // namespace caffe

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, MissingFileError
+from ..files import open_regular
 
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
@@ -69,7 +70,7 @@ def _read_idx(path: Path, magic: int, what: str, axes: int) -> npt.NDArray[np.ui
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(6)
             file.seek(0)
             for mark, opener in _OPENERS.items():
@@ -82,7 +83,7 @@ def _read_file(path: Path) -> bytes:
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _read_limited(path: Path, content: bytes) -> bytes:

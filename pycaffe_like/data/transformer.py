@@ -16,6 +16,7 @@ from .. import _core
 from ..errors import ConfigError
 from ..fields import Fields
 from .counter_random import draw_below
+from .decode import decode_image
 from .lmdb_database import Database
 from .mean_file import read_mean
 
@@ -149,7 +150,7 @@ class Transformer:
         return (channels, self.crop[0] or height, self.crop[1] or width)
 
     def decode(self, file: bytes | memoryview, bit_depth: int = 8) -> npt.NDArray[np.uint8]:
-        """Decode an image file whose header has been checked, and resize it if that is asked for.
+        """Decode an image file, and resize it if that is asked for.
 
         Parameters
         ----------
@@ -172,17 +173,12 @@ class Transformer:
             raise ValueError(
                 f"image has {bit_depth} bits a channel, not 8; set force_color or force_gray to convert"
             )
-        try:
-            image = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), self._decode_flag)
-        except cv2.error as error:
-            raise ValueError(f"image file is damaged: {error.err}") from None
-        if image is None:
-            raise ValueError("image file is damaged: it cannot be decoded")
-        if image.dtype != np.uint8:
-            raise ValueError(f"image decodes to {image.dtype}, not to 8 bits a channel")
+        image = decode_image(file, self._decode_flag)
         if self._resize:
-            image = cv2.resize(image, self._resize[::-1], interpolation=cv2.INTER_LINEAR)
-        return np.ascontiguousarray(image if image.ndim == 3 else image[:, :, None])
+            image = np.asarray(
+                cv2.resize(image, self._resize[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8
+            )
+        return image if image.ndim == 3 else image[:, :, None]
 
     def draw_crops(self, counters: npt.NDArray[np.int64], heights: Sizes, widths: Sizes) -> Crops:
         """Choose crop and mirror of images with these record counters and sizes: one, or one an image."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..facts import Reads
 from ..graph.nodes import Node
-from ..layer_type import LayerType, Shape
 from ..prototxt.definition import LayerDefinition
+from .elementwise import Elementwise
 
 
-class ReLU(LayerType):
+class ReLU(Elementwise):
     """Rectified linear unit, element by element: ``y = max(x, 0) + negative_slope * min(x, 0)``.
 
     Parameters
@@ -32,7 +31,7 @@ class ReLU(LayerType):
     Notes
     -----
     In-place use is allowed and saves memory. The gradient at 0 is `negative_slope`. NaN passes through, where
-    Caffe's CPU code turns it into 0. `engine` is accepted and ignored.
+    Caffe's CPU code turns it into 0. `engine` and Intel's `fuse` are accepted and ignored.
 
     References
     ----------
@@ -53,17 +52,11 @@ class ReLU(LayerType):
     param = "relu_param"
     fields = ("negative_slope",)
     ignored = {"engine": "chooses among implementations, of which there is one", "fuse": "tunes speed only"}
-    in_place = True
 
     @classmethod
     def backward_reads_of(cls, node: Node) -> Reads:
         """See `LayerType.backward_reads_of`."""
         return Reads(bottoms=True) if node.arguments["negative_slope"] < 0 else Reads(tops=True)
-
-    @classmethod
-    def arguments(cls, layer: LayerDefinition, bottoms: Sequence[Shape]) -> dict[str, Any]:
-        """See `LayerType.arguments`."""
-        return {"negative_slope": float(layer.message.relu_param.negative_slope)}
 
     @classmethod
     def allows_in_place(cls, layer: LayerDefinition) -> bool:

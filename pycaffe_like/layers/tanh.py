@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..facts import Reads
-from ..layer_type import LayerType
+from .elementwise import Elementwise
 
 
-class TanH(LayerType):
+class TanH(Elementwise):
     """Hyperbolic tangent, element by element: ``y = tanh(x)``.
 
     Parameters
@@ -46,5 +46,4 @@ class TanH(LayerType):
     type = "TanH"
     param = "tanh_param"
     ignored = {"engine": "chooses among implementations, of which there is one"}
-    in_place = True
     backward_reads = Reads(tops=True)

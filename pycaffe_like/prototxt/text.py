@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from ..errors import ConfigError, DataError, MissingFileError, Position, nearest
+from ..files import open_regular
 
 MAX_BYTES = 16 << 20
 MAX_NESTING = 100
@@ -545,12 +546,12 @@ def read(path: str | os.PathLike[str], message_class: Any) -> Document:
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def format(message: Any) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import _core as core
 from ..device import require_room
-from ..errors import ConfigError
+from ..errors import ConfigError, WriteError
 from ..graph.locate import errors_of_steps
 from ..logs import progress as progress_bar
 from ..net import Array
@@ -46,6 +46,7 @@ from .snapshot import (
     read_snapshot,
     set_positions,
     set_states,
+    snapshot_error_policy,
     write_snapshot,
 )
 
@@ -100,6 +101,7 @@ class Solver:
     ) -> None:
         document = solver if isinstance(solver, Document) else read_solver(os.fspath(solver))
         check_solver(document, self.type, self.rules)
+        snapshot_error_policy()  # a mistake in it is told before training
         self.document = document
         self.param = document.message
         log.info("Initializing solver from parameters: \n%s", prototext.format(self.param).rstrip())
@@ -123,6 +125,7 @@ class Solver:
         self._clock = DisplayClock(0)
         self.poll_action: Callable[[], Action] = lambda: Action.NONE
         self.stopped_early = False
+        self._snapshot_due = False  # the last one that training wanted could not be written
         log.info("Solver scaffolding done.")
 
     def _choose_seed(self) -> int:
@@ -189,7 +192,9 @@ class Solver:
             probe(self.param.snapshot_prefix)
         self.step(self.param.max_iter - self.iter)
         require_finite_weights(self.net, self.iter)
-        if self.param.snapshot_after_train and not _is_due(self.param.snapshot, self.iter):
+        if self.param.snapshot_after_train and (
+            self._snapshot_due or not _is_due(self.param.snapshot, self.iter)
+        ):
             self.snapshot()
         if self.stopped_early:
             log.info("Optimization stopped early.")
@@ -326,7 +331,7 @@ class Solver:
     def _act_after_update(self) -> None:
         action = self.poll_action()
         if _is_due(self.param.snapshot, self.iter) or action is Action.SNAPSHOT:
-            self.snapshot()
+            self._try_snapshot()
         self.stopped_early = action is Action.STOP
 
     # Testing
@@ -368,7 +373,7 @@ class Solver:
     def _act_during_test(self) -> None:
         while (action := self.poll_action()) is not Action.NONE:
             if action is Action.SNAPSHOT:
-                self.snapshot()
+                self._try_snapshot()
             else:
                 self.stopped_early = True
 
@@ -390,6 +395,17 @@ class Solver:
         paths = SnapshotPaths.of(self.param.snapshot_prefix, self.iter)
         history = [blob.data for blob in self._updater.history]
         write_snapshot(paths, self.net.graph, state, history, diffs=self.param.snapshot_diff)
+        self._snapshot_due = False
+
+    def _try_snapshot(self) -> None:
+        """Write a snapshot during training, which goes on without one if the disk refuses."""
+        try:
+            self.snapshot()
+        except WriteError as error:
+            if snapshot_error_policy() == "stop":
+                raise
+            self._snapshot_due = True
+            log.error("%s\nTraining goes on and tries again at the next snapshot.", error)
 
     def _positions(self) -> dict[str, int]:
         """Where all data layers are; an unfinished test will be run again from its beginning."""

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigError, DataError, MissingFileError
+from ..errors import ConfigError, DataError, MissingFileError, WriteError
+from ..files import create_temporary, open_regular, remove_leftovers
 from ..graph import trained_weights
 from ..graph.nodes import Graph
 from ..prototxt import schema
@@ -55,10 +56,10 @@ class PendingFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.temporary = path + ".tmp"  # one name, so that the next attempt cleans up after a kill
         self.bytes = 0
         self.crc32 = 0
-        self._descriptor = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        remove_leftovers(path)
+        self._descriptor, self.temporary = create_temporary(path)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; the system may take the data in pieces."""
@@ -123,8 +124,9 @@ def write_snapshot(
     Raises
     ------
     DataError
-        The weights hold NaN or Inf, or the disk refuses. Earlier snapshots are as they were, and no temporary
-        file is left.
+        The weights hold NaN or Inf.
+    WriteError
+        The disk refuses. Earlier snapshots are as they were, and no temporary file is left.
     """
     require_finite(graph, history)
     pending: list[PendingFile] = []
@@ -152,7 +154,7 @@ def write_snapshot(
         hint = (
             "earlier snapshots are unharmed; free space or check the folder of snapshot_prefix, then resume"
         )
-        raise DataError(f"cannot write snapshot '{paths.state}': {error.strerror}", hint=hint) from error
+        raise WriteError(f"cannot write snapshot '{paths.state}': {error.strerror}", hint=hint) from error
     finally:
         for file in pending:
             file.discard()
@@ -171,6 +173,14 @@ def require_finite(graph: Graph, history: Iterable[Array]) -> None:
             raise DataError(f"history blob {number} of the solver holds NaN or Inf; no snapshot is written")
 
 
+def snapshot_error_policy() -> str:
+    """What training does when the disk refuses a snapshot, by the variable CAFFE_ON_SNAPSHOT_ERROR."""
+    policy = os.environ.get("CAFFE_ON_SNAPSHOT_ERROR", "continue")
+    if policy not in ("continue", "stop"):
+        raise ConfigError(f"CAFFE_ON_SNAPSHOT_ERROR must be continue or stop, got {policy!r}")
+    return policy
+
+
 def probe(prefix: str) -> None:
     """Check that snapshots can be written, before any time is spent on training.
 
@@ -179,11 +189,12 @@ def probe(prefix: str) -> None:
     ConfigError
         With the prefix and the reason.
     """
-    path = f"{prefix}_iter_0.tempfile"
+    path = f"{prefix}_iter_0"
     try:
-        with open(path, "wb"):
-            pass
-        os.unlink(path)
+        remove_leftovers(path)
+        descriptor, name = create_temporary(path)
+        os.close(descriptor)
+        os.unlink(name)
     except OSError as error:
         folder = os.path.dirname(prefix)
         missing = folder and not os.path.isdir(folder)
@@ -263,7 +274,7 @@ def _is_file_of(state: Any, path: str) -> bool:
 
 def _file_crc32(path: str) -> int:
     crc32 = 0
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             crc32 = zlib.crc32(chunk, crc32)
     return crc32

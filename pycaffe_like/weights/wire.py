@@ -7,6 +7,7 @@ Whatever the bytes are, a walk ends or raises `DataError`, and takes no memory o
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError, MissingFileError
+from ..files import read_bytes
 from .formats import format_of
 
 VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
@@ -178,14 +180,12 @@ def split_at(message: bytes, number: int) -> tuple[bytes, bytes]:
 def open_wire(path: str | os.PathLike[str], hint: str) -> Wire:
     """Read a whole file. `hint` is what the user should look at when it is damaged."""
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: has more than {MAX_BYTES} bytes", hint="save it as HDF5")
+    except OSError as error:
+        too_long = "save it as HDF5" if error.errno == errno.EFBIG else None
+        raise DataError(f"{path}: cannot be read: {error.strerror}", hint=too_long) from None
     if known := format_of(data):
         what, hint = known
         raise DataError(f"{path}: is {what}, not binary protobuf", hint=hint or None)

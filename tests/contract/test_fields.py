@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.fields import check_verdicts, is_set, values_of, with_value
+from helpers.fields import check_verdicts, is_set, values_of, walk, with_value
 from helpers.golden import GOLDEN
 from helpers.layer_examples import fill, message_of, net_text
 from helpers.layer_facts import Example, example, told
@@ -27,6 +27,17 @@ from pycaffe_like.solver.checks import SOLVER
 from pycaffe_like.testing import net_from_text
 
 TYPES = layer_types()
+
+PATHS: dict[str, tuple[Any, ...]] = {
+    "NetParameter": (),
+    "LayerParameter": ("layer", 1),
+    "ParamSpec": ("layer", 1, "param", 0),
+    "NetStateRule": ("layer", 3, "include", 0),
+    "BlobProto": ("layer", 1, "blobs", 0),
+    "BlobShape": ("layer", 0, "input_param", "shape", 0),
+    "FillerParameter": ("layer", 1, "inner_product_param", "weight_filler"),
+}
+"""Messages that stand in every net, and where in `net`."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,34 +94,39 @@ def verdict(base: str, text: str, field: str) -> str:
 
 
 def fields_of_layers() -> list[str]:
-    """`type.message.field` for all fields of all messages that a type reads."""
-    return [
-        f"{kind}.{message}.{field.name}"
-        for kind in TYPES
-        for message in fields_of(TYPES[kind])
-        for field in getattr(schema.LayerParameter(), message).DESCRIPTOR.fields
-    ]
+    """`type.message.field` for all fields of all messages that a type reads, and of messages within them."""
+    places = []
+    for kind in TYPES:
+        for message, declared in fields_of(TYPES[kind]).items():
+            for field in schema.LayerParameter.DESCRIPTOR.fields_by_name[message].message_type.fields:
+                places.append(f"{kind}.{message}.{field.name}")
+                inner = field.message_type
+                if inner and inner.name not in PATHS and field.name in declared.understood:
+                    places += [f"{places[-1]}.{other.name}" for other in inner.fields]
+    return places
 
 
 @pytest.mark.parametrize("place", fields_of_layers())
 def test_field_of_a_layer(place):
-    kind, message, field = place.split(".")
-    name = field if message == TYPES[kind].param else f"{message}.{field}"
+    kind, *path = place.split(".")
+    message, field = path[0], path[-1]
+    name = ".".join(path[1:] if message == TYPES[kind].param else path)
     layer, bottoms, (base, values) = message_of(kind), example(kind).bottoms, told_of(kind, name)
     if base:
         declared_layer = prototext.parse(f"layer {{ {base} }}", schema.NetParameter).message.layer[0]
         layer = with_names(declared_layer, layer)
     before = net_text(layer, bottoms)
-    descriptor = getattr(layer, message).DESCRIPTOR.fields_by_name[field]
+    owner = walk(layer, path[:-1]).DESCRIPTOR
+    descriptor, declared = owner.fields_by_name[field], INNER.get(owner.name, fields_of(TYPES[kind])[message])
     verdicts = {}
     for text in values or values_of(descriptor):
-        changed = with_value(layer, (message, field), text)
-        if changed != layer and (is_set(changed, (message, field)) or is_set(layer, (message, field))):
+        changed = with_value(layer, path, text)
+        if changed != layer and (is_set(changed, path) or is_set(layer, path)):
             verdicts[text] = verdict(before, net_text(changed, bottoms), field)
     if told(kind, "FIELDS").get(name, "") is None:
         assert set(verdicts.values()) == {"refused"}
         return
-    check_verdicts(verdicts, fields_of(TYPES[kind])[message], descriptor)
+    check_verdicts(verdicts, declared, descriptor)
     assert not isinstance(outcome(before), Exception) or "effect" in verdicts.values(), outcome(before)
 
 
@@ -244,17 +260,6 @@ CASES: dict[str, tuple[str, str]] = {
     ),
 }
 """Texts without and with a field of effect; of those that others refuse or ignore they are made."""
-
-PATHS: dict[str, tuple[Any, ...]] = {
-    "NetParameter": (),
-    "LayerParameter": ("layer", 1),
-    "ParamSpec": ("layer", 1, "param", 0),
-    "NetStateRule": ("layer", 3, "include", 0),
-    "BlobProto": ("layer", 1, "blobs", 0),
-    "BlobShape": ("layer", 0, "input_param", "shape", 0),
-    "FillerParameter": ("layer", 1, "inner_product_param", "weight_filler"),
-}
-"""Where these messages stand in such a net."""
 
 DECLARED = {"NetParameter": NET, "LayerParameter": LAYER, **INNER}
 

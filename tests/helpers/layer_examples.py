@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from helpers.layer_facts import Example, Shape, example
+from pycaffe_like import _core as core
 from pycaffe_like.layer_type import layer_types
 from pycaffe_like.net import TEST, TRAIN
 from pycaffe_like.prototxt import schema
@@ -144,5 +145,7 @@ def give_gradients(net: Net) -> None:
     random = np.random.default_rng(6)
     for name in net.outputs:
         blob = net.blobs[name]
-        if not net.blob_loss_weights[name] and blob.dtype == "float32":
-            blob.diff[...] = random.uniform(-1, 1, blob.diff.shape)
+        if not net.blob_loss_weights[name]:
+            gradient = core.Blob(blob.shape, "float32", blob.layout, blob.device)
+            gradient.data[...] = random.uniform(-1, 1, blob.shape)
+            blob.assign_diff(gradient)

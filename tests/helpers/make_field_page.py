@@ -82,9 +82,11 @@ def by_reason(fields: Fields) -> dict[str, str]:
 
 def read(message: Any, fields: Fields) -> set[str]:
     """Names of the fields that are not refused; upgrades of old forms take some away before."""
+    moved = {"scale", "mean_file", "crop_size", "mirror"}  # to transform_param
     upgraded = {
         "SolverParameter": {"solver_type"},
-        "DataParameter": {"scale", "mean_file", "crop_size", "mirror"},
+        "DataParameter": moved,
+        "ImageDataParameter": moved,
         "ConvolutionParameter": {"relu", "negative_slope"},
         "InnerProductParameter": {"relu", "negative_slope"},
         "BatchNormParameter": {"relu"},

@@ -5,12 +5,9 @@ import pytest
 from helpers.golden import GOLDEN, assert_close, layer_cases
 
 import caffe
-from pycaffe_like.layer_type import layer_types
 from pycaffe_like.testing import net_from_text
 
 NOT_SUPPORTED = {"backend: LEVELDB": "LevelDB databases are not read"}
-if "Parameter" not in layer_types():
-    NOT_SUPPORTED['type: "Parameter"'] = "its bottoms come from a layer type that is not there yet"
 
 
 def reason_to_skip(case):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from helpers.direct import assert_near, every_form, random_array, run
+from helpers.direct import every_form, run
+from helpers.elementwise import formula_tests
 from helpers.layer_facts import ELEMENTWISE, Example, Timed
 
 from pycaffe_like.errors import ConfigError
@@ -24,25 +25,13 @@ def relu(x, *top_diffs, slope=0.0, **options):
     return run("ReLU", {"negative_slope": slope}, x, top_diffs=list(top_diffs) or None, **options)
 
 
-@every_form
-@pytest.mark.parametrize("slope", SLOPES)
-@pytest.mark.parametrize("shape", [(2, 127, 3, 5), (2, 129, 2, 3, 2), (3, 129), (7,), ()])
-def test_values_and_gradients(layout, dtype, slope, shape):
-    x, diff = random_array(*shape, dtype=dtype), random_array(*shape, dtype=dtype, seed=1)
-    factor = np.where(x > 0, 1.0, slope)
-    result = relu(x, diff, slope=slope, layout=layout, dtype=dtype)
-    assert_near(result.tops[0], x * factor, dtype)
-    assert_near(result.bottom_diffs[0], diff * factor, dtype)
-
-
-@every_form
-@pytest.mark.parametrize("slope", [0.0, 0.25])
-def test_in_place_gives_the_same_bits(layout, dtype, slope):
-    x, diff = random_array(2, 5, 3, 4, dtype=dtype), random_array(2, 5, 3, 4, dtype=dtype, seed=1)
-    apart = relu(x, diff, slope=slope, layout=layout, dtype=dtype)
-    result = relu(x, diff, slope=slope, layout=layout, dtype=dtype, in_place=True)
-    assert np.array_equal(result.tops[0], apart.tops[0])
-    assert np.array_equal(result.bottom_diffs[0], apart.bottom_diffs[0])
+TestFormula = formula_tests(
+    "ReLU",
+    lambda x, negative_slope: np.where(x > 0, x, negative_slope * x if negative_slope else 0 * x.clip(-1)),
+    lambda x, negative_slope: np.where(x > 0, 1, negative_slope),
+    [{"negative_slope": slope} for slope in SLOPES],
+    units=1,
+)
 
 
 @pytest.mark.parametrize("slope", SLOPES)
@@ -64,19 +53,6 @@ def test_nan_passes_in_both_directions(layout, dtype):
 def test_infinity_stays_infinite_above_and_with_a_slope_below():
     x = np.array([np.inf, -np.inf], np.float32)
     assert np.array_equal(relu(x, slope=0.5).tops[0], x)
-
-
-@pytest.mark.parametrize("count", [0, 1, 16_385, 70_001])
-def test_any_number_of_elements_is_covered(count):
-    x, diff = random_array(count), random_array(count, seed=1)
-    result = relu(x, diff)
-    assert np.array_equal(result.tops[0], np.maximum(x, 0))
-    assert np.array_equal(result.bottom_diffs[0], diff * (x > 0))
-
-
-def test_an_unwanted_gradient_is_not_written():
-    result = relu(random_array(5), random_array(5, seed=1), propagate_down=[False])
-    assert result.bottom_diffs[0] is None
 
 
 def test_the_prototxt_sets_the_slope():

@@ -3,15 +3,17 @@
 import errno
 import logging
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 
-from pycaffe_like.errors import ConfigError, DataError, DivergedError, MissingFileError
+from pycaffe_like.errors import ConfigError, DataError, DivergedError, MissingFileError, WriteError
 from pycaffe_like.prototxt import schema
 from pycaffe_like.prototxt.text import parse
 from pycaffe_like.solver import snapshot
+from pycaffe_like.solver.signals import Action
 from pycaffe_like.solver.types import solver_class
 from pycaffe_like.weights.caffemodel import read_weights
 from pycaffe_like.weights.solverstate import read_solverstate, solverstate_bytes
@@ -30,7 +32,9 @@ def make(tmp_path, monkeypatch):
     (tmp_path / "net.prototxt").write_text(NET)
 
     def make(text=""):
-        settings = 'net: "net.prototxt" lr_policy: "fixed" base_lr: .1 snapshot_prefix: "s"'
+        settings = 'net: "net.prototxt" lr_policy: "fixed" base_lr: .1'
+        if "snapshot_prefix:" not in text:
+            settings += ' snapshot_prefix: "s"'
         if "type:" not in text:
             settings += ' type: "SGD" momentum: .9'
         document = parse(f"{settings} {text}", schema.SolverParameter, "solver.prototxt")
@@ -161,6 +165,86 @@ def test_disk_error_leaves_the_snapshot_before_it_intact(make, tmp_path, monkeyp
         assert snapshot.read_snapshot("s_iter_1.solverstate").message.iter == 1
 
 
+def test_snapshot_that_the_disk_refuses_does_not_end_training(make, tmp_path, caplog):
+    """The next one is tried again, and the one at the end must be written."""
+    (tmp_path / "out").mkdir()
+    solver = make('snapshot_prefix: "out/s" snapshot: 2 max_iter: 6')
+    moved = tmp_path / "gone"
+    actions = iter([Action.NONE, Action.NONE, Action.SNAPSHOT, Action.NONE, Action.NONE, Action.NONE])
+
+    def poll():
+        if solver.iter == 1:
+            (tmp_path / "out").rename(moved)
+        if solver.iter == 4:
+            moved.rename(tmp_path / "out")
+        return next(actions)
+
+    solver.poll_action = poll
+    solver.solve()
+    assert solver.iter == 6
+    messages = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(messages) == 2  # of iterations 2 and 3
+    for number, text in zip((2, 3), messages):
+        assert f"cannot write snapshot 'out/s_iter_{number}.solverstate': No such file or directory" in text
+        assert "Training goes on" in text
+    states = sorted(path.name for path in (tmp_path / "out").glob("*.solverstate"))
+    assert states == ["s_iter_4.solverstate", "s_iter_6.solverstate"]
+
+
+def test_snapshot_at_the_end_that_the_disk_refuses_is_an_error(make, tmp_path):
+    (tmp_path / "out").mkdir()
+    solver = make('snapshot_prefix: "out/s" snapshot: 2 max_iter: 4')
+    solver.poll_action = lambda: (shutil.rmtree("out", ignore_errors=True), Action.NONE)[1]
+    with pytest.raises(WriteError, match=r"cannot write snapshot 'out/s_iter_4\.solverstate'"):
+        solver.solve()
+
+
+def test_training_stops_at_a_refused_snapshot_if_asked(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAFFE_ON_SNAPSHOT_ERROR", "stop")
+    (tmp_path / "out").mkdir()
+    solver = make('snapshot_prefix: "out/s" snapshot: 2 max_iter: 4')
+    shutil.rmtree("out")
+    with pytest.raises(WriteError, match=r"iter_2\.solverstate"):
+        solver.step(4)
+    monkeypatch.setenv("CAFFE_ON_SNAPSHOT_ERROR", "ignore")
+    with pytest.raises(ConfigError, match="CAFFE_ON_SNAPSHOT_ERROR must be continue or stop, got 'ignore'"):
+        make()
+
+
+def test_leftovers_of_a_killed_process_are_removed(make, tmp_path):
+    ours = [tmp_path / f"s_iter_0.{kind}.{'0a' * 8}.tmp" for kind in ("caffemodel", "solverstate")]
+    others = [tmp_path / name for name in ("s_iter_0.caffemodel.tmp", f"s_iter_1.caffemodel.{'0a' * 8}.tmp")]
+    for path in [*ours, *others]:
+        path.write_bytes(b"half")
+    make().snapshot()
+    assert not any(path.exists() for path in ours)
+    assert all(path.read_bytes() == b"half" for path in others)
+
+
+@pytest.mark.parametrize("write", ["snapshot", "probe"])
+def test_links_at_temporary_names_are_not_followed(make, tmp_path, monkeypatch, write):
+    """Whatever the names: the victim keeps its bytes, and the snapshot is written beside the links."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    tokens = iter(["aa" * 8, "bb" * 8, "cc" * 8, "dd" * 8])
+    monkeypatch.setattr("pycaffe_like.files.secrets.token_hex", lambda _: next(tokens))
+    monkeypatch.setattr("pycaffe_like.files.os.unlink", lambda path: None)  # nobody clears them away first
+    solver = make()
+    for stem in ("s_iter_0", "s_iter_0.caffemodel", "s_iter_0.solverstate"):
+        for token in ("aa" * 8, "bb" * 8):
+            (tmp_path / f"{stem}.{token}.tmp").symlink_to(victim)
+        (tmp_path / f"{stem}.tmp").symlink_to(victim)
+    (tmp_path / "s_iter_0.tempfile").symlink_to(victim)
+    if write == "probe":
+        snapshot.probe("s")
+        assert (tmp_path / f"s_iter_0.{'cc' * 8}.tmp").is_file()
+    else:
+        tokens = iter(["aa" * 8, "cc" * 8, "bb" * 8, "dd" * 8])
+        solver.snapshot()
+        snapshot.read_snapshot("s_iter_0.solverstate")
+    assert victim.read_bytes() == b"precious"
+
+
 def test_writes_that_take_a_part_are_continued(make, monkeypatch):
     solver = make()
     real = os.write
@@ -185,7 +269,8 @@ def test_state_is_named_last_after_everything_is_on_the_disk(make, monkeypatch):
         monkeypatch.setattr(os, name, call)
 
     def opened(descriptor, path, *_):
-        names[descriptor] = os.path.splitext(str(path).removesuffix(".tmp"))[1] or "folder"
+        found = re.search(r"(\.\w+)\.[0-9a-f]{16}\.tmp$", str(path))
+        names[descriptor] = found[1] if found else "folder"
         return None
 
     spy("open", opened)
@@ -274,6 +359,45 @@ def restore_changed(make, change):
     fresh = make("random_seed: 1")
     fresh.restore("s_iter_1.solverstate")
     return fresh
+
+
+BAD_FIELDS = [
+    ("iter", lambda state: setattr(state, "iter", -5)),
+    ("iter", lambda state: setattr(state, "iter", -(2**31))),
+    ("current_step", lambda state: setattr(state, "current_step", -1)),
+    ("iter_last_event", lambda state: setattr(state, "iter_last_event", -1)),
+    ("minimum_loss", lambda state: setattr(state, "minimum_loss", np.nan)),
+    ("thread_count", lambda state: setattr(state, "thread_count", 0)),
+    ("weights_bytes", lambda state: setattr(state, "weights_bytes", -1)),
+    ("random_seed", lambda state: setattr(state, "random_seed", -1)),
+    ("learned_net", lambda state: setattr(state, "learned_net", "a\0b")),
+    ("data_position", lambda state: state.data_position.add(layer="x", record=-1)),
+    ("data_position", lambda state: state.data_position.add(layer="x", record=2**63 - 1)),
+    ("data_position", lambda state: state.data_position.extend([schema.DataPosition(layer="x")] * 2)),
+    ("layer_state", lambda state: state.layer_state.extend([schema.LayerState(layer="x")] * 2)),
+    ("layer_state", lambda state: state.layer_state.add(layer="x").blobs.add(data=[np.nan])),
+    ("loss_window", lambda state: state.loss_window.append(np.nan)),
+    ("loss_window", lambda state: state.loss_window.append(-np.inf)),
+    ("history", lambda state: [np.full((1, 2), np.nan, np.float32), np.zeros(1, np.float32)]),
+    ("history", lambda state: [np.zeros((1, 2), np.float32), np.full(1, np.inf, np.float32)]),
+]
+
+
+@pytest.mark.parametrize(("field", "change"), BAD_FIELDS)
+def test_value_that_no_run_has_written_is_refused_by_its_field(make, field, change):
+    def apply(state):
+        changed = change(state)
+        return changed if isinstance(changed, list) else None
+
+    with pytest.raises(DataError, match=rf"s_iter_1\.solverstate: {field} is "):
+        restore_changed(make, apply)
+
+
+def test_every_field_of_a_state_is_checked():
+    """What is not among the bad values can hold any: texts that are compared, and the file's own checksum."""
+    checked = {field for field, _ in BAD_FIELDS}
+    free = {"solver_type", "weights_crc32", "state_crc32"}
+    assert checked | free == {field.name for field in schema.SolverState.DESCRIPTOR.fields}
 
 
 def test_damaged_weights_are_refused(make):

@@ -364,7 +364,7 @@ def test_solver_state_is_written_again_byte_for_byte():
 
 def test_what_caffe_has_no_field_for_survives(file):
     message = schema.SolverState(
-        iter=3, solver_type="Adam", thread_count=2, weights_bytes=1 << 40, random_seed=-1
+        iter=3, solver_type="Adam", thread_count=2, weights_bytes=1 << 40, random_seed=2**62
     )
     message.data_position.add(layer="data", record=1 << 33)
     message.loss_window.extend([0.5, 0.25])
