@@ -114,8 +114,8 @@ def _inspect(values: list[memoryview]) -> StoredImages:
     for i in np.flatnonzero(infos["encoded"]).tolist():
         start, count = int(infos["data_offset"][i]), int(infos["data_size"][i])
         files[i] = ImageFile(values[i][start : start + count], int(infos["bit_depth"][i]))
-    problems = {index: _reason(values[index], problem) for index, problem in dict(problems).items()}
-    return StoredImages(list(values), files, sizes, infos["label"].astype(np.float32), problems)
+    reasons = {index: _reason(values[index], problem) for index, problem in problems}
+    return StoredImages(list(values), files, sizes, infos["label"].astype(np.float32), reasons)
 
 
 def _reason(value: memoryview, problem: str) -> str:

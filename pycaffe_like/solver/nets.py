@@ -71,7 +71,7 @@ def _check_loss(net: Net, source: _Source) -> None:
 def warn_of_zero_weights(net: Net) -> None:
     """Warn of weights that are zero because their filler was left out: layers below get no gradient."""
     for node in net.graph.nodes:
-        message = getattr(node.definition.message, node.kind.param, None) if node.kind.param else None
+        message: Any = getattr(node.definition.message, node.kind.param, None) if node.kind.param else None
         fields = message.DESCRIPTOR.fields_by_name if message is not None else {}
         if "weight_filler" not in fields or message.HasField("weight_filler") or not node.params:
             continue
