@@ -71,10 +71,9 @@ def _check_loss(net: Net, source: _Source) -> None:
 def warn_of_zero_weights(net: Net) -> None:
     """Warn of weights that are zero because their filler was left out: layers below get no gradient."""
     for node in net.graph.nodes:
-        if not node.params or not node.kind.param:
-            continue
-        message = getattr(node.definition.message, node.kind.param)
-        if "weight_filler" not in message.DESCRIPTOR.fields_by_name or message.HasField("weight_filler"):
+        message: Any = getattr(node.definition.message, node.kind.param, None) if node.kind.param else None
+        fields = message.DESCRIPTOR.fields_by_name if message is not None else {}
+        if "weight_filler" not in fields or message.HasField("weight_filler") or not node.params:
             continue
         weights = node.params[0]
         if weights.lr_mult and not np.any(weights.blob.data):
